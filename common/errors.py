@@ -7,6 +7,7 @@
      +- NotLoggedIn         401
      +- Forbidden           403     it exists, and is not yours
      +- NotFound            404
+     |   +- TaskNotFound, LogGone
      +- Conflict            409     the state does not allow it
      |   +- TaskEnded               final states never change
      |   +- Refused                 the event has no place in this state
@@ -223,3 +224,15 @@ class StartRefused(EntranceError):
     """The service cannot start here."""
 
     code = "start_refused"
+
+
+class TaskNotFound(NotFound):
+    """There is no such task."""
+
+    code = "task_not_found"
+
+
+class LogGone(NotFound):
+    """The log was removed by retention."""
+
+    code = "log_gone"

@@ -198,20 +198,7 @@ class RetryDue:
     """``retry_at`` has come."""
 
 
-Event = (
-    Ready
-    | Picked
-    | Pause
-    | Resume
-    | Kill
-    | Succeeded
-    | ChildrenEnded
-    | Failed
-    | Stopped
-    | Lost
-    | TimedOut
-    | RetryDue
-)
+Event = Ready | Picked | Pause | Resume | Kill | Succeeded | ChildrenEnded | Failed | Stopped | Lost | TimedOut | RetryDue
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,7 +254,13 @@ def _end(task: Task, state: State, now: int, reason: str | None, *lines: Line, w
 
 def _queue(task: Task, now: int, *lines: Line, who: str = "") -> Decision:
     queued = replace(
-        task, state=State.QUEUED, queued_at=now, updated_at=now, retry_at=None, pause_requested=False, reason=None
+        task,
+        state=State.QUEUED,
+        queued_at=now,
+        updated_at=now,
+        retry_at=None,
+        pause_requested=False,
+        reason=None,
     )
     return Decision(task=queued, lines=(*lines, _SCHEDULED), who=who)
 
@@ -307,17 +300,13 @@ def _pause(task: Task, by: str, now: int) -> Decision:
 def _resume(task: Task, by: str, now: int) -> Decision:
     said = Line(level="INFO", text=f"Your job is resumed by {by}.")
     if task.pause_requested:
-        return Decision(
-            task=replace(task, pause_requested=False, updated_at=now, reason=None), lines=(said,), who=by
-        )
+        return Decision(task=replace(task, pause_requested=False, updated_at=now, reason=None), lines=(said,), who=by)
     if task.state is State.PAUSED:
         if task.waits:
             running = replace(task, state=State.RUNNING, updated_at=now, reason=None)
             return Decision(task=running, lines=(said,), who=by)
         if task.queued_at is None:
-            return Decision(
-                task=replace(task, state=State.CREATED, updated_at=now, reason=None), lines=(said,), who=by
-            )
+            return Decision(task=replace(task, state=State.CREATED, updated_at=now, reason=None), lines=(said,), who=by)
         return _queue(task, now, said, who=by)
     if task.state in (State.CREATED, State.WAITING_RETRY):
         return _queue(task, now, said, who=by)
@@ -346,9 +335,7 @@ def _failure(task: Task, event: Failed, now: int, ladder_ms: tuple[int, ...]) ->
     return Decision(task=waiting, lines=(Line(level="WARN", text=text),))
 
 
-def decide(
-    task: Task, event: Event, now: int, *, ladder_ms: tuple[int, ...] = DEFAULT_RETRY_LADDER_MS
-) -> Decision:
+def decide(task: Task, event: Event, now: int, *, ladder_ms: tuple[int, ...] = DEFAULT_RETRY_LADDER_MS) -> Decision:
     """Return what ``event`` makes of ``task`` at ``now``.
 
     Raises:

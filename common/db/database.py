@@ -1,0 +1,93 @@
+"""Opening the database: one SQLite file in the data folder, in WAL mode.
+
+The service has one writing connection (``writer.Writer``); everyone else reads. A read is short and never spans a wait, so
+that under cooperative threads a few connections serve everyone.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from common.db.sql import Tx
+from common.errors import NotStored
+
+FILE_NAME = "entrance.db"
+BUSY_TIMEOUT_SECONDS = 5.0
+
+
+def open_writable(path: Path) -> sqlite3.Connection:
+    """Open for writing: WAL, full durability (a commit survives power loss), foreign keys."""
+    connection = sqlite3.connect(
+        path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False, uri=False
+    )
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute("PRAGMA journal_size_limit=67108864")
+    connection.execute("PRAGMA cache_size=-32768")
+    return connection
+
+
+def open_readonly(path: Path) -> sqlite3.Connection:
+    """Open for reading only."""
+    connection = sqlite3.connect(
+        f"{path.as_uri()}?mode=ro",
+        timeout=BUSY_TIMEOUT_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        uri=True,
+    )
+    connection.execute("PRAGMA query_only=ON")
+    return connection
+
+
+class Readers:
+    """A small pool of reading connections."""
+
+    def __init__(self, path: Path, keep: int = 8) -> None:
+        self._path = path
+        self._idle: deque[sqlite3.Connection] = deque()
+        self._keep = keep
+
+    @contextmanager
+    def read(self) -> Iterator[Tx]:
+        """Borrow a connection. Do not wait for anything while holding it."""
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = open_readonly(self._path)
+        try:
+            yield Tx(connection)
+        except sqlite3.Error:
+            connection.close()
+            raise
+        else:
+            if len(self._idle) < self._keep:
+                self._idle.append(connection)
+            else:
+                connection.close()
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+
+@contextmanager
+def short_write(path: Path) -> Iterator[Tx]:
+    """One short transaction beside a running service, for commands that work on the data folder.
+
+    Waits up to 5 s for the service's writer; raises NotStored after that.
+    """
+    connection = open_writable(path)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        yield Tx(connection)
+        connection.execute("COMMIT")
+    except sqlite3.OperationalError as error:
+        raise NotStored(f"the database did not take the change: {error}") from error
+    finally:
+        connection.close()

@@ -1,0 +1,61 @@
+"""SQLAlchemy statements at the speed of the driver.
+
+Hot statements are declared once as ``Sql(select(...))``, compiled once for each database kind and run on the plain DBAPI
+connection: the writer thread shares no engine, pool or cache with the greenlets (see docs/adr), and a statement costs what
+the database needs for it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.sql import ClauseElement
+
+_SQLITE = sqlite.dialect(paramstyle="named")
+
+
+class Sql:
+    """One statement; values are given by the names of its ``bindparam``s."""
+
+    def __init__(self, statement: ClauseElement) -> None:
+        compiled = statement.compile(dialect=_SQLITE, compile_kwargs={"render_postcompile": True})
+        self.text = str(compiled)
+        self.defaults: dict[str, Any] = {k: v for k, v in (compiled.params or {}).items() if v is not None}
+
+    def values(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {**self.defaults, **params} if self.defaults else params
+
+
+class Tx:
+    """One connection inside one transaction (the writer's) or one read."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def all(self, sql: Sql, **params: Any) -> list[tuple[Any, ...]]:
+        """Return all rows."""
+        return self.connection.execute(sql.text, sql.values(params)).fetchall()
+
+    def one(self, sql: Sql, **params: Any) -> tuple[Any, ...] | None:
+        """Return the first row, or None."""
+        row: tuple[Any, ...] | None = self.connection.execute(sql.text, sql.values(params)).fetchone()
+        return row
+
+    def run(self, sql: Sql, **params: Any) -> int:
+        """Carry out a change; return the number of rows it touched."""
+        return self.connection.execute(sql.text, sql.values(params)).rowcount
+
+    def insert(self, sql: Sql, **params: Any) -> int:
+        """Insert one row; return its integer id."""
+        return self.connection.execute(sql.text, sql.values(params)).lastrowid or 0
+
+    def many(self, sql: Sql, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Carry out one change for each row of values."""
+        self.connection.executemany(sql.text, [sql.values(r) for r in rows])
+
+    def query(self, statement: ClauseElement) -> list[tuple[Any, ...]]:
+        """Run a statement made on the spot (filters), values included."""
+        return self.all(Sql(statement))

@@ -1,0 +1,248 @@
+"""The one writer: all changes of the service go through one native thread with a connection of its own.
+
+It takes queued changes, runs each in a savepoint, commits them together and tells each caller how it went: nothing is
+answered before the commit that it promises. Changes that bring files of rows (``attach``) come one at a time, after the
+small ones that wait. Under gevent the thread is a real one: it touches no patched lock, logs nothing and shares nothing
+with the greenlets but a native queue (docs/adr/0002).
+"""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from common.db.sql import Tx
+from common.errors import Closing, EntranceError, NotStored
+
+T = TypeVar("T")
+Change = Callable[[Tx], T]
+
+MAX_BATCH = 200
+
+
+class Threads(Protocol):
+    """How native threads are made and how they speak to the side that waits."""
+
+    def start(self, target: Callable[[], None]) -> None:
+        """Run ``target`` in a native thread."""
+        ...
+
+    def queue(self) -> Any:
+        """Return an unbounded native queue with ``put`` and ``get``."""
+        ...
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Run ``callback`` (which must not wait) on the side that waits; called from the native thread."""
+        ...
+
+
+class PlainThreads:
+    """Ordinary threads, for tests and tools without an event loop."""
+
+    def start(self, target: Callable[[], None]) -> None:
+        threading.Thread(target=target, name="writer", daemon=True).start()
+
+    def queue(self) -> Any:
+        return queue.SimpleQueue()
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        callback()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a change went: its value, or the error that it raised (then nothing of it is stored)."""
+
+    value: Any = None
+    error: BaseException | None = None
+
+    def get(self) -> Any:
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+@dataclass
+class _Item:
+    change: Change[Any]
+    done: Callable[[Outcome], None]
+    attach: Sequence[Path] = ()
+    outcome: Outcome = Outcome()
+
+
+class Writer:
+    """Owns the writing connection. ``failed`` is called once if the thread itself breaks; the service must end then."""
+
+    def __init__(
+        self,
+        connect: Callable[[], sqlite3.Connection],
+        threads: Threads,
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._connect, self._threads, self._failed = connect, threads, failed
+        self._queue = threads.queue()
+        self._closed = False
+        self._started = threading.Event()
+        self._start_error: BaseException | None = None
+        self.commits = 0  # since start, for the metrics
+        self.changes = 0
+        threads.start(self._run)
+        self._started.wait()
+        if self._start_error is not None:
+            raise self._start_error
+
+    # ---- the callers' side
+
+    def post(
+        self,
+        change: Change[Any],
+        done: Callable[[Outcome], None] | None = None,
+        attach: Sequence[Path] = (),
+    ) -> None:
+        """Queue a change; ``done`` hears of it after its commit and must not wait."""
+        if self._closed:
+            raise Closing
+        self._queue.put(_Item(change, done or (lambda outcome: None), attach))
+
+    def call(self, change: Change[T], attach: Sequence[Path] = ()) -> T:
+        """Carry out a change and return what it returned, after its commit.
+
+        With ``attach``, the databases are visible as ``s0``, ``s1``, ... while it runs. Raises what the change raised,
+        or NotStored when the database could not take it.
+        """
+        event = threading.Event()
+        box: list[Outcome] = []
+
+        def done(outcome: Outcome) -> None:
+            box.append(outcome)
+            event.set()
+
+        self.post(change, done, attach)
+        event.wait()
+        value: T = box[0].get()
+        return value
+
+    def close(self) -> None:
+        """Carry out what is queued, then end the thread."""
+        if self._closed:
+            return
+        event = threading.Event()
+        self.post(lambda tx: None, lambda outcome: event.set())
+        self._closed = True
+        self._queue.put(None)
+        event.wait()
+
+    # ---- the native thread
+
+    def _run(self) -> None:
+        try:
+            connection = self._connect()
+        except BaseException as error:
+            self._start_error = error
+            self._threads.call_soon(self._started.set)
+            return
+        self._threads.call_soon(self._started.set)
+        waiting: deque[_Item] = deque()  # those with attachments
+        try:
+            while True:
+                batch: list[_Item] = []
+                stop = self._take(batch, waiting)
+                if batch:
+                    self._commit(connection, batch)
+                elif waiting:
+                    self._commit_attached(connection, waiting.popleft())
+                if stop:
+                    while waiting:
+                        self._commit_attached(connection, waiting.popleft())
+                    connection.close()
+                    return
+        except BaseException as error:
+            broken = error
+            self._threads.call_soon(lambda: self._failed(broken))
+
+    def _take(self, batch: list[_Item], waiting: deque[_Item]) -> bool:
+        """Fill ``batch`` with what is queued (waits only when there is nothing at all to do)."""
+        block = not waiting
+        while len(batch) < MAX_BATCH:
+            try:
+                item = self._queue.get(block and not batch)
+            except queue.Empty:
+                return False
+            if item is None:
+                return True
+            if item.attach:
+                waiting.append(item)
+                block = False
+            else:
+                batch.append(item)
+        return False
+
+    def _commit(self, connection: sqlite3.Connection, batch: list[_Item]) -> None:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            tx = Tx(connection)
+            for item in batch:
+                self._one(connection, tx, item)
+            connection.execute("COMMIT")
+        except sqlite3.DatabaseError as error:
+            _roll_back(connection)
+            outcome = Outcome(error=_not_stored(error))
+            for item in batch:
+                item.outcome = outcome
+        self.commits += 1
+        self.changes += len(batch)
+        self._threads.call_soon(partial(_tell, batch))
+
+    def _one(self, connection: sqlite3.Connection, tx: Tx, item: _Item) -> None:
+        connection.execute("SAVEPOINT one")
+        try:
+            item.outcome = Outcome(item.change(tx))
+        except sqlite3.OperationalError:
+            raise  # a full disk, an I/O error: the whole batch
+        except Exception as error:
+            connection.execute("ROLLBACK TO one")
+            item.outcome = Outcome(error=error)
+        connection.execute("RELEASE one")
+
+    def _commit_attached(self, connection: sqlite3.Connection, item: _Item) -> None:
+        attached = 0
+        try:
+            for path in item.attach:
+                connection.execute(f"ATTACH ? AS s{attached}", (f"{path.as_uri()}?mode=ro&immutable=1",))
+                attached += 1
+            connection.execute("BEGIN IMMEDIATE")
+            item.outcome = Outcome(item.change(Tx(connection)))
+            connection.execute("COMMIT")
+        except sqlite3.DatabaseError as error:
+            _roll_back(connection)
+            item.outcome = Outcome(error=_not_stored(error))
+        except Exception as error:
+            _roll_back(connection)
+            item.outcome = Outcome(error=error)
+        finally:
+            for i in range(attached):
+                connection.execute(f"DETACH s{i}")
+        self.commits += 1
+        self.changes += 1
+        self._threads.call_soon(lambda: item.done(item.outcome))
+
+
+def _tell(batch: list[_Item]) -> None:
+    for item in batch:
+        item.done(item.outcome)
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
+def _not_stored(error: sqlite3.DatabaseError) -> EntranceError:
+    return NotStored(f"the service could not store this: {error}")
