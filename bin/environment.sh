@@ -1,0 +1,91 @@
+# Sourced by the programs of this folder: makes the project's own virtual environment and keeps it up to date.
+#
+#   project_root SCRIPT        sets $root to the project's root, wherever SCRIPT was called from, through symlinks too
+#   ensure_environment NAME    makes $root/.venv ready for NAME, "run" or "test", and sets $python
+#
+# A stamp inside .venv holds the hash of setup.cfg and pyproject.toml and the project's place. While it is right, two
+# short commands are all that happens. Otherwise the set-up runs, under a lock, with its messages on standard error.
+
+project_root() {
+    local script=$1
+    if [[ -L $script ]]; then script=$(readlink -f -- "$script"); fi
+    root=$(cd -- "$(dirname -- "$script")/.." && pwd -P)
+}
+
+ensure_environment() {
+    local purpose=$1 wanted stamp
+    python=$root/.venv/bin/python
+    wanted=$(cd -- "$root" && sha256sum setup.cfg pyproject.toml && pwd -P)
+    if [[ -x $python && -r $root/.venv/stamp-$purpose ]]; then
+        stamp=$(<"$root/.venv/stamp-$purpose")
+        if [[ $stamp == "$wanted" ]]; then return 0; fi
+    fi
+    (
+        exec 9>"$root/.venv.lock" || exit 1
+        flock 9
+        # another process may have done it while we waited
+        if [[ -x $python && -r $root/.venv/stamp-$purpose && $(<"$root/.venv/stamp-$purpose") == "$wanted" ]]; then exit 0; fi
+        cd -- "$root" && set_up "$purpose" && printf '%s\n' "$wanted" >".venv/stamp-$purpose"
+    ) 1>&2 || {
+        echo "entrance: the environment in $root/.venv could not be set up" >&2
+        exit 1
+    }
+}
+
+may_install_packages() {
+    [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null
+}
+
+install_packages() {
+    echo "entrance: installing Debian packages: $*" >&2
+    DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@" >/dev/null 2>&1 ||
+        { apt-get update -q >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@" >/dev/null; } >&2
+}
+
+# Prints the first Python on the machine that is new enough.
+find_python() {
+    local candidate
+    for candidate in python3 python3.11 python3.12 python3.13 python3.14 /usr/bin/python3; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$candidate"
+            return 0
+        fi
+    done
+    return 1
+}
+
+set_up() {
+    local purpose=$1 base
+    if ! "$python" -m pip --version >/dev/null 2>&1; then
+        if ! base=$(find_python); then
+            if may_install_packages; then install_packages python3 python3-venv; fi
+            base=$(find_python) || {
+                echo "entrance: Python 3.11 or newer is needed (Debian packages python3 and python3-venv)"
+                return 1
+            }
+        fi
+        if ! "$base" -c 'import venv, ensurepip' 2>/dev/null; then
+            if may_install_packages; then install_packages python3-venv; fi
+            "$base" -c 'import venv, ensurepip' 2>/dev/null || {
+                echo "entrance: $base cannot make virtual environments; install the Debian package python3-venv"
+                return 1
+            }
+        fi
+        echo "entrance: making a virtual environment in $root/.venv ..."
+        "$base" -m venv --clear .venv || return 1
+    fi
+    echo "entrance: installing the project into $root/.venv ..."
+    rm -f .venv/stamp-*
+    local pip=("$python" -m pip install -q --disable-pip-version-check --no-input) extras=fast
+    if [[ $purpose == test ]]; then extras=fast,test; fi
+    # without a ready-made compiler package the project still works, only slower
+    "${pip[@]}" --only-binary=llvmlite -e ".[$extras]" 2>.venv/install.log && { stamp_run "$purpose"; return 0; }
+    echo "entrance: the extra \"fast\" could not be installed here (.venv/install.log says why); going on without it"
+    if [[ $purpose == test ]]; then "${pip[@]}" -e ".[test]" || return 1; else "${pip[@]}" -e . || return 1; fi
+    stamp_run "$purpose"
+}
+
+# An environment that is ready for the tests is ready to run.
+stamp_run() {
+    if [[ $1 == test ]]; then (cd -- "$root" && sha256sum setup.cfg pyproject.toml && pwd -P) >.venv/stamp-run; fi
+}
