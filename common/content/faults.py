@@ -1,80 +1,101 @@
 """Expected errors of the codecs: what can be wrong with bytes or numbers that come from outside.
 
-Each class is one sentence; the instance's message adds offsets and the bad value. All are ``ValueError``::
+They hang under ``common.errors.ContentError``. Each class is one sentence; a message adds offsets and the bad value::
 
-    ContentFault
-    ├── BadVarint            a length or code is cut, too long or not in its shortest form
-    ├── BadCid               not a CID, or of a kind that is not supported here
-    ├── BadBlock             the bytes of a block are not what its codec prescribes
-    │   └── WrongDigest      the bytes of a block do not hash to its CID
-    ├── BadCar               a CAR header or section cannot be read
-    │   └── TruncatedCar     the CAR ends inside its header or a section
-    ├── BadIndex             a CAR index file cannot be read
-    ├── BadDirectory         entries that cannot form a directory (name, duplicate, depth)
-    ├── BadSize              a size text or number that the rules refuse
-    ├── LimitExceeded        a length, depth or count over its named limit
-    ├── PieceTooSmall        under 65 bytes of payload
-    ├── PieceTooLarge        over 64 GiB padded
-    └── BadCheckpoint        the saved state of a piece cannot be used
+    ContentError
+     +- BadVarint         a length or code is cut, too long or not in its shortest form
+     +- BadCid            not a CID, or of a kind that is not supported here
+     +- BadBlock          the bytes of a block are not what its codec prescribes
+     |   +- WrongDigest   the bytes of a block do not hash to its CID
+     +- BadCar            a CAR header or section cannot be read
+     |   +- TruncatedCar  the CAR ends inside its header or a section
+     +- BadIndex          a CAR index file cannot be read
+     +- BadDirectory      entries that cannot form a directory (name, duplicate, depth)
+     +- BadSize           a size text or number that the rules refuse
+     +- LimitExceeded     a length, depth or count over its named limit
+     +- PieceTooSmall     under 65 bytes of payload
+     +- PieceTooLarge     over 64 GiB padded
+     +- BadCheckpoint     the saved state of a piece cannot be used
 """
 
 from __future__ import annotations
 
-
-class ContentFault(ValueError):
-    """The content cannot be read or made."""
-
-    def __init__(self, message: str = "") -> None:
-        super().__init__(message or (type(self).__doc__ or "").strip())
+from common.errors import ContentError
 
 
-class BadVarint(ContentFault):
+class BadVarint(ContentError):
     """A length or code is cut, too long or not in its shortest form."""
 
-
-class BadCid(ContentFault):
-    """The bytes or the text are not a CID that is supported here."""
+    code = "bad_varint"
 
 
-class BadBlock(ContentFault):
+class BadCid(ContentError):
+    """This is not a CID, or not of a kind that is supported here."""
+
+    code = "bad_cid"
+
+
+class BadBlock(ContentError):
     """The bytes of a block are not what its codec prescribes."""
+
+    code = "bad_block"
 
 
 class WrongDigest(BadBlock):
     """The bytes of a block do not hash to its CID."""
 
+    code = "wrong_digest"
 
-class BadCar(ContentFault):
+
+class BadCar(ContentError):
     """The CAR header or a section cannot be read."""
+
+    code = "bad_car"
 
 
 class TruncatedCar(BadCar):
     """The CAR ends inside its header or a section."""
 
+    code = "truncated_car"
 
-class BadIndex(ContentFault):
+
+class BadIndex(ContentError):
     """The CAR index cannot be read."""
 
+    code = "bad_index"
 
-class BadDirectory(ContentFault):
+
+class BadDirectory(ContentError):
     """These entries cannot form a directory."""
 
+    code = "bad_directory"
 
-class BadSize(ContentFault):
+
+class BadSize(ContentError):
     """The size cannot be used."""
 
+    code = "bad_size"
 
-class LimitExceeded(ContentFault):
+
+class LimitExceeded(ContentError):
     """A length, depth or count is over its limit."""
 
+    code = "limit_exceeded"
 
-class PieceTooSmall(ContentFault):
+
+class PieceTooSmall(ContentError):
     """A piece commitment needs at least 65 bytes."""
 
+    code = "piece_too_small"
 
-class PieceTooLarge(ContentFault):
+
+class PieceTooLarge(ContentError):
     """A piece cannot be larger than 64 GiB padded."""
 
+    code = "piece_too_large"
 
-class BadCheckpoint(ContentFault):
+
+class BadCheckpoint(ContentError):
     """The saved state of a piece cannot be used."""
+
+    code = "bad_checkpoint"
