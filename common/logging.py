@@ -3,7 +3,7 @@
 An event is a constant phrase; what differs is in fields, so that lines can be counted and searched. Bind what several lines
 share once (``log.bind(task_id=7)``). Tasks have logs of their own, for the client; this is not where they go.
 
-    {"time": "2026-01-31T08:15:00.123Z", "level": "info", "logger": "entrance.core.intake", "event": "attempt ended", "task_id": 7}
+    {"time": "2026-01-31T08:15:00.123Z", "level": "info", "logger": "entrance.core", "event": "attempt ended", "task_id": 7}
 
 The writer's native thread must not log (it may touch no lock that others share); it hands errors to those who may.
 """
