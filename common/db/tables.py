@@ -239,3 +239,232 @@ idempotency = Table(
     Column("task_id", Int, nullable=False),
     Column("at", Int, nullable=False),
 )
+
+# ---- the catalogue -------------------------------------------------------------------------------------------------
+#
+# Tasks hand these rows over in bulk, and the writer merges them as INSERT OR REPLACE of whole rows. So there are no foreign
+# keys here (a replaced row would take its children along), and what becomes known later lies beside the row that it speaks of:
+#
+#     files <- file_cids         ranges <- range_cids         directories <- directory_nodes
+#
+# What a pack or daggen says of CIDs carries the id of the CAR that it makes, and is true once that row of ``cars`` is there.
+
+storages = Table(
+    "storages",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False, unique=True),
+    Column("user", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("config", Text, nullable=False),  # JSON: text to text, without secrets
+    Column("client_config", Text, nullable=False),  # JSON
+    Column("secrets", LargeBinary),  # encrypted JSON: the secret part of config
+    Column("created_at", Int, nullable=False),
+    Column("updated_at", Int, nullable=False),
+)
+
+preparations = Table(
+    "preparations",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False, unique=True),
+    Column("user", Text, nullable=False),
+    Column("max_size", Int, nullable=False),
+    Column("piece_size", Int, nullable=False),
+    Column("min_piece_size", Int, nullable=False),
+    Column("delete_after_export", Integer, nullable=False),
+    Column("no_inline", Integer, nullable=False),
+    Column("no_dag", Integer, nullable=False),
+    Column("profile", Text, nullable=False),  # JSON: every setting that changes a CID
+    Column("created_at", Int, nullable=False),
+    Column("updated_at", Int, nullable=False),
+)
+
+outputs = Table(
+    "outputs",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=False),
+    Column("preparation_id", Int, nullable=False),
+    Column("storage_id", Int, nullable=False, index=True),
+    UniqueConstraint("preparation_id", "storage_id"),
+)
+
+attachments = Table(  # a storage as a source of a preparation
+    "attachments",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=False),
+    Column("preparation_id", Int, nullable=False),
+    Column("storage_id", Int, nullable=False, index=True),
+    UniqueConstraint("preparation_id", "storage_id"),
+)
+
+jobs = Table(  # its state is that of the last task that has its id
+    "jobs",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=False),
+    Column("attachment_id", Int, nullable=False),
+    Column("type", Text, nullable=False),  # scan, pack, daggen
+    Column("filling", Integer, nullable=False),  # a pack that the push API still adds ranges to
+    Column("follow", Integer, nullable=False),  # a task is queued for it without anyone asking
+    Column("created_at", Int, nullable=False),
+)
+Index("ix_jobs_attachment_id_type", jobs.c.attachment_id, jobs.c.type, jobs.c.id)
+
+groups = Table(  # packs that a scan is still filling: while ``open``, their ranges belong to no job
+    "groups",
+    metadata,
+    Column("job_id", Id, primary_key=True, autoincrement=False),
+    Column("attachment_id", Int, nullable=False),
+    Column("open", Integer, nullable=False),
+)
+Index("ix_groups_open", groups.c.attachment_id, sqlite_where=groups.c.open == 1)
+
+directories = Table(
+    "directories",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=False),
+    Column("attachment_id", Int, nullable=False),
+    Column("parent_id", Int),  # NULL: the root
+    Column("name", Text, nullable=False),
+    Column("path", Text, nullable=False),  # "" for the root
+    Column("raw_path", LargeBinary),  # the path's bytes where they are not the UTF-8 of ``path``
+)
+Index("uq_directories_place", directories.c.parent_id, directories.c.name, unique=True)
+Index("ix_directories_attachment_id", directories.c.attachment_id, directories.c.id)
+
+walk = Table(  # folders in the order in which a scan visits them, of the latest scan
+    "walk",
+    metadata,
+    Column("attachment_id", Int, primary_key=True, autoincrement=False),
+    Column("position", Int, primary_key=True, autoincrement=False),
+    Column("directory_id", Int, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+files = Table(  # one row per version
+    "files",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=False),
+    Column("attachment_id", Int, nullable=False),
+    Column("directory_id", Int, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("raw_name", LargeBinary),  # the name's bytes where they are not the UTF-8 of ``name``
+    Column("size", Int, nullable=False),
+    Column("modified_ns", Int, nullable=False),
+    Column("hash", Text, nullable=False),
+)
+Index("ix_files_place", files.c.directory_id, files.c.name, files.c.id)
+
+ranges = Table(
+    "ranges",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=False),
+    Column("attachment_id", Int, nullable=False),
+    Column("file_id", Int, nullable=False),
+    Column("offset", Int, nullable=False),
+    Column("length", Int, nullable=False),
+    Column("job_id", Int),
+)
+Index("ix_ranges_file_id", ranges.c.file_id, ranges.c.offset)
+Index("ix_ranges_job_id", ranges.c.job_id, ranges.c.id, sqlite_where=ranges.c.job_id.is_not(None))
+Index("ix_ranges_free", ranges.c.attachment_id, ranges.c.id, sqlite_where=ranges.c.job_id.is_(None))
+
+range_cids = Table(
+    "range_cids",
+    metadata,
+    Column("range_id", Id, primary_key=True, autoincrement=False),
+    Column("car_id", Int, nullable=False),
+    Column("cid", LargeBinary, nullable=False),  # empty: the range is no tree of its own
+    Column("tops", LargeBinary),  # what is left of it for the tree over the whole file
+)
+
+file_cids = Table(
+    "file_cids",
+    metadata,
+    Column("file_id", Id, primary_key=True, autoincrement=False),
+    Column("car_id", Int, nullable=False),  # of the pack that completed it
+    Column("cid", LargeBinary, nullable=False),
+    Column("tsize", Int, nullable=False),
+)
+
+spanning = Table(  # files that a CAR holds a part of only
+    "spanning",
+    metadata,
+    Column("car_id", Int, primary_key=True, autoincrement=False),
+    Column("file_id", Int, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+
+skipped = Table(  # ranges that a pack left out because their file could not be opened
+    "skipped",
+    metadata,
+    Column("range_id", Id, primary_key=True, autoincrement=False),
+    Column("car_id", Int, nullable=False),
+)
+
+directory_nodes = Table(
+    "directory_nodes",
+    metadata,
+    Column("directory_id", Id, primary_key=True, autoincrement=False),
+    Column("car_id", Int, nullable=False),
+    Column("cid", LargeBinary, nullable=False),
+    Column("tsize", Int, nullable=False),
+)
+
+cars = Table(
+    "cars",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=False),
+    Column("type", Text, nullable=False),  # data, dag
+    Column("piece_cid", LargeBinary, nullable=False),
+    Column("piece_cid_v2", LargeBinary, nullable=False),
+    Column("piece_size", Int, nullable=False),
+    Column("root_cid", LargeBinary, nullable=False),
+    Column("car_size", Int, nullable=False),  # without zeros at the end
+    Column("file_size", Int, nullable=False),
+    Column("virtual_padding", Int, nullable=False),  # zeros at the end that are only served
+    Column("storage_id", Int),  # NULL: no CAR file
+    Column("storage_path", Text, nullable=False),
+    Column("files", Int, nullable=False),
+    Column("blocks", Int, nullable=False),
+    Column("preparation_id", Int, nullable=False),
+    Column("attachment_id", Int),
+    Column("job_id", Int),
+    Column("task_id", Int),
+    Column("created_at", Int, nullable=False),
+)
+Index("ix_cars_piece_cid", cars.c.piece_cid)
+Index("ix_cars_preparation_id", cars.c.preparation_id, cars.c.attachment_id, cars.c.id)
+Index("ix_cars_job_id", cars.c.job_id, sqlite_where=cars.c.job_id.is_not(None))
+Index("ix_cars_task_id", cars.c.task_id, sqlite_where=cars.c.task_id.is_not(None))
+
+exported = Table(  # data CARs whose directories have gone into a DAG CAR
+    "exported",
+    metadata,
+    Column("car_id", Id, primary_key=True, autoincrement=False),
+    Column("attachment_id", Int, nullable=False, index=True),
+    Column("dag_car_id", Int, nullable=False),
+)
+
+scans = Table(  # what each scan task registered: files of its source with ids first .. last
+    "scans",
+    metadata,
+    Column("task_id", Id, primary_key=True, autoincrement=False),
+    Column("attachment_id", Int, nullable=False),
+    Column("first_file_id", Int, nullable=False),
+    Column("last_file_id", Int, nullable=False),
+)
+
+faults = Table(  # what verify tasks found
+    "faults",
+    metadata,
+    Column("task_id", Int, primary_key=True, autoincrement=False),
+    Column("number", Int, primary_key=True, autoincrement=False),
+    Column("object", Text, nullable=False),
+    Column("offset", Int, nullable=False),
+    Column("expected", Text, nullable=False),
+    Column("found", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
