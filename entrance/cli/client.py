@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from common.errors import EntranceError
+from common.errors import EntranceError, NotFound
 
 LINKIS_BASE = "/api/rest_j/v1"
 SINGULARITY_BASE = "/api"
@@ -72,6 +72,7 @@ class Client:
         self._where = where
         self._endpoint: Endpoint | None = None
         self._connection: http.client.HTTPConnection | None = None
+        self._answered = False
         self.patience_seconds = patience_seconds
 
     @property
@@ -123,9 +124,10 @@ class Client:
                 if answer.status != 503 or time.monotonic() >= deadline:
                     return answer
                 self.close()
-            except EntranceError:
+            except EntranceError as error:
                 self.close()
-                if time.monotonic() >= deadline:
+                # a service that was never there is not one that comes back
+                if time.monotonic() >= deadline or (isinstance(error, NotFound) and not self._answered):
                     raise
             time.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
@@ -159,6 +161,7 @@ class Client:
                     continue
                 raise NoAnswer(f"the service at {endpoint.url} does not answer ({_reason(error)})") from error
             self._connection = None if response.will_close else connection
+            self._answered = True
             return answer
         raise AssertionError
 

@@ -9,7 +9,7 @@ import click
 
 from entrance.cli.client import Client, Rejected, part
 from entrance.cli.frame import EXIT_FAILED, Env, note, print_line, with_env
-from entrance.cli.tasks import PriorityType
+from entrance.cli.tasks import priority_value
 
 
 @click.command()
@@ -41,7 +41,7 @@ def resume(context: click.Context, env: Env, task_ids: Sequence[str]) -> None:
 
 @click.command()
 @click.argument("task_ids", metavar="ID...", nargs=-1, required=True)
-@click.argument("level", metavar="PRIORITY", type=PriorityType())
+@click.argument("level", metavar="PRIORITY", type=priority_value)
 @with_env
 @click.pass_context
 def priority(context: click.Context, env: Env, task_ids: Sequence[str], level: int) -> None:

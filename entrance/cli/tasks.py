@@ -27,21 +27,16 @@ OPEN_WORDS = "Inited,Scheduled,Running"
 PRIORITY_RUNTIME_KEY = "wds.linkis.engine.runtime.priority"
 
 
-class PriorityType(click.ParamType):
-    """A whole number, or the name of a level (BACKGROUND, LOW, NORMAL, HIGH, URGENT, CRITICAL)."""
+def priority_value(text: str) -> int:
+    """Return the priority that a text names: a whole number or a level. Raises click.BadParameter."""
+    from common.task import Priority
 
-    name = "PRIORITY"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        from common.task import Priority
-
-        text = str(value).strip()
-        if text.upper() in Priority.__members__:
-            return int(Priority[text.upper()])
-        try:
-            return int(text)
-        except ValueError:
-            self.fail(f"{text} is no number and none of {', '.join(Priority.__members__)}", param, ctx)
+    if text.strip().upper() in Priority.__members__:
+        return int(Priority[text.strip().upper()])
+    try:
+        return int(text)
+    except ValueError:
+        raise click.BadParameter(f"{text} is no number and none of {', '.join(Priority.__members__)}") from None
 
 
 @click.command()
@@ -51,7 +46,10 @@ class PriorityType(click.ParamType):
 @click.option("--params", metavar="JSON", help="Parameters as a JSON object.")
 @click.option("--creator", metavar="C", default=CREATOR, show_default=True, help="Name of the program that submits.")
 @click.option(
-    "--priority", type=PriorityType(), help="A number (default 100) or BACKGROUND, LOW, NORMAL, HIGH, URGENT, CRITICAL."
+    "--priority",
+    type=priority_value,
+    metavar="P",
+    help="A number (default 100) or BACKGROUND, LOW, NORMAL, HIGH, URGENT, CRITICAL.",
 )
 @click.option("--wait", is_flag=True, help="Wait for the end; its exit status is that of `wait`.")
 @click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
@@ -90,7 +88,9 @@ def submit(
 def parameters(text: str | None, pairs: Sequence[str]) -> dict[str, Any]:
     """Return the parameters out of ``--params`` and ``KEY=VALUE`` pairs. Raises click.UsageError."""
     made: dict[str, Any] = {}
-    if text is not None:
+    if text is not None and "=" in text and not text.lstrip().startswith("{"):
+        pairs = [text, *pairs]
+    elif text is not None:
         try:
             told = json.loads(text)
         except ValueError as error:
