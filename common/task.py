@@ -98,6 +98,11 @@ class Task:
         return f"{self.creator}_{self.user}_{self.executor}"
 
     @property
+    def waiting_to_be_ready(self) -> bool:
+        """Whether it was accepted before what it needs was there, and has not been queued since."""
+        return self.queued_at is None
+
+    @property
     def ran(self) -> bool:
         """Whether a worker ever had it."""
         return self.attempt > 0
@@ -188,9 +193,10 @@ class Lost:
 
 @dataclass(frozen=True, kw_only=True)
 class TimedOut:
-    """A time limit of the task passed."""
+    """A time limit passed: that of attempt number ``attempt``; 0 = the wait for the first."""
 
     seconds: int
+    attempt: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +220,8 @@ class Decision:
     """What an event makes of a task.
 
     ``task`` is the task as it becomes (the same object when nothing changes). ``stop_now`` asks for the process tree of
-    ``task.attempt`` to be ended at once, ``ask_stop`` for the attempt to end at its next step. ``who`` goes into the history.
+    ``task.attempt`` to be ended at once, ``ask_stop`` for the attempt to end at its next step. ``who`` goes into the
+    history.
     """
 
     task: Task
@@ -238,7 +245,9 @@ def _failed_line(reason: str) -> Line:
     return Line(level="ERROR", text=f"Sorry, your job executed failed with reason: {reason}")
 
 
-def _end(task: Task, state: State, now: int, reason: str | None, *lines: Line, who: str = "") -> Decision:
+def _end(
+    task: Task, state: State, now: int, reason: str | None, *lines: Line, who: str = "", stop: bool = False
+) -> Decision:
     ended = replace(
         task,
         state=state,
@@ -249,7 +258,7 @@ def _end(task: Task, state: State, now: int, reason: str | None, *lines: Line, w
         retry_at=None,
         reason=reason,
     )
-    return Decision(task=ended, lines=lines, stop_now=task.active, who=who)
+    return Decision(task=ended, lines=lines, stop_now=stop, who=who)
 
 
 def _queue(task: Task, now: int, *lines: Line, who: str = "") -> Decision:
@@ -356,14 +365,15 @@ def decide(task: Task, event: Event, now: int, *, ladder_ms: tuple[int, ...] = D
                 Line(level="ERROR", text="Job is killed by user!"),
                 Line(level="INFO", text=f"Job {task.id} was kill by user successfully"),
                 who=by,
+                stop=task.active,
             )
         case Pause(by=by):
             return _pause(task, by, now)
         case Resume(by=by):
             return _resume(task, by, now)
         case TimedOut(seconds=seconds):
-            if task.state is State.PAUSED:
-                raise Refused("the clock of a paused task stands still")
+            if task.state is State.PAUSED or event.attempt != task.attempt:
+                raise Refused("this limit does not count any more")
             reason = f"timed out after {seconds} s"
             text = "Sorry. Your job completed with a status Timeout. You can view logs for the reason."
             return _end(
@@ -373,6 +383,7 @@ def decide(task: Task, event: Event, now: int, *, ladder_ms: tuple[int, ...] = D
                 reason,
                 Line(level="ERROR", text=reason),
                 Line(level="INFO", text=text),
+                stop=task.active,
             )
         case Ready() if task.state is State.CREATED:
             return _queue(task, now)

@@ -22,7 +22,7 @@ BUSY_TIMEOUT_SECONDS = 5.0
 def open_writable(path: Path) -> sqlite3.Connection:
     """Open for writing: WAL, full durability (a commit survives power loss), foreign keys."""
     connection = sqlite3.connect(
-        path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False, uri=False
+        path.as_uri(), timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False, uri=True
     )
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from common.db.sql import Tx
-from common.errors import Closing, EntranceError, NotStored
+from common.errors import Closing, EntranceError, MayPass, NotStored
 
 T = TypeVar("T")
 Change = Callable[[Tx], T]
@@ -191,7 +191,7 @@ class Writer:
             for item in batch:
                 self._one(connection, tx, item)
             connection.execute("COMMIT")
-        except sqlite3.DatabaseError as error:
+        except sqlite3.OperationalError as error:  # any other error of the database ends the service
             _roll_back(connection)
             outcome = Outcome(error=_not_stored(error))
             for item in batch:
@@ -214,13 +214,16 @@ class Writer:
     def _commit_attached(self, connection: sqlite3.Connection, item: _Item) -> None:
         attached = 0
         try:
-            for path in item.attach:
-                connection.execute(f"ATTACH ? AS s{attached}", (f"{path.as_uri()}?mode=ro&immutable=1",))
-                attached += 1
+            try:
+                for path in item.attach:
+                    connection.execute(f"ATTACH ? AS s{attached}", (f"{path.as_uri()}?mode=ro&immutable=1",))
+                    attached += 1
+            except sqlite3.DatabaseError as error:
+                raise MayPass(f"rows that a task handed over cannot be read: {error}") from error
             connection.execute("BEGIN IMMEDIATE")
             item.outcome = Outcome(item.change(Tx(connection)))
             connection.execute("COMMIT")
-        except sqlite3.DatabaseError as error:
+        except sqlite3.OperationalError as error:
             _roll_back(connection)
             item.outcome = Outcome(error=_not_stored(error))
         except Exception as error:
@@ -244,5 +247,5 @@ def _roll_back(connection: sqlite3.Connection) -> None:
         connection.execute("ROLLBACK")
 
 
-def _not_stored(error: sqlite3.DatabaseError) -> EntranceError:
+def _not_stored(error: sqlite3.OperationalError) -> EntranceError:
     return NotStored(f"the service could not store this: {error}")

@@ -12,15 +12,23 @@ from common.task import Task
 from entrance.core.model import Caller
 
 
+class NotYours(Forbidden):
+    """The task belongs to somebody else. ``verb`` is what the caller wanted, ``owner`` whose it is."""
+
+    def __init__(self, verb: str, owner: str) -> None:
+        self.verb = verb
+        super().__init__(f"You have no permission to {verb} this job, it belongs to {owner}", owner=owner)
+
+
 def may(caller: Caller, task: Task) -> bool:
     """Whether the caller may see and steer the task."""
     return caller.admin or caller.name in (task.user, task.execute_user)
 
 
 def check(caller: Caller, task: Task, verb: str = "view") -> None:
-    """Raises Forbidden, naming the owner, when the caller may not ``verb`` the task."""
+    """Raises NotYours, which names the owner, when the caller may not ``verb`` the task."""
     if not may(caller, task):
-        raise Forbidden(f"You have no permission to {verb} this job, it belongs to {task.user}", owner=task.user)
+        raise NotYours(verb, task.user)
 
 
 def check_admin(caller: Caller, message: str = "only administrators may do this") -> None:

@@ -7,10 +7,43 @@ commit that they promise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import threading
+import uuid
+import zlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
-from common.task import Task
+from sqlalchemy import or_
+
+from common.clock import Clock
+from common.db import tables as t
+from common.db import tasks as store
+from common.db.database import Readers
+from common.db.sql import Tx
+from common.db.writer import Outcome, Writer
+from common.errors import (
+    BadInput,
+    Closing,
+    Conflict,
+    Draining,
+    EntranceError,
+    LogGone,
+    QueueFull,
+    TaskEnded,
+    TaskNotFound,
+)
+from common.task import Event, Kill, Pause, Ready, Resume, State, Task
+from entrance.core import access
+from entrance.core.changes import Changes, Done, Order
+from entrance.core.dispatch import Dispatcher
+from entrance.core.hooks import Hooks
+from entrance.core.ids import build_exec_id, parse_ref
+from entrance.core.intake import Intake, Live, progress_of
+from entrance.core.logs import Logs
+from entrance.core.metrics import unpack
 from entrance.core.model import (
     ActionItem,
     AttemptRecord,
@@ -27,56 +60,568 @@ from entrance.core.model import (
     TaskProgress,
     WorkerInfo,
 )
+from executors import registry
+from executors.base import Progress
 from executors.launchers.base import Sample
 
 Ref = int | str
 
+ACTIONS = ("kill", "pause", "resume", "priority", "rerun")
+_AT_ONCE = 500  # tasks in one transaction of a bulk action
+_ALMOST = 0.9999  # what a task that has not succeeded shows at most
+
 
 class TaskService:
     """The verbs on tasks."""
+
+    def __init__(
+        self,
+        *,
+        readers: Readers,
+        writer: Writer,
+        changes: Changes,
+        dispatcher: Dispatcher,
+        intake: Intake,
+        logs: Logs,
+        hooks: Hooks,
+        clock: Clock,
+        instance: str,
+        waiting_per_group: int,
+        max_retries: int,
+    ) -> None:
+        self._readers, self._writer, self._changes, self._dispatcher = readers, writer, changes, dispatcher
+        self._intake, self._logs, self._hooks, self._clock, self._instance = intake, logs, hooks, clock, instance
+        self._waiting_per_group, self._max_retries = waiting_per_group, max_retries
+        self._accepting: Counter[str] = Counter()  # submissions per group that are being stored
+        self._peaks: dict[int, float] = {}  # the largest fraction shown of each unfinished task
+        self.online = True
+        self.closing = False
+
+    # ---- submit
 
     def submit(self, caller: Caller, submission: Submission) -> Task:
         """Accept a task and return it, stored and queued.
 
         Raises UnknownExecutor, InvalidParams (all faults at once), QueueFull, Draining, NotStored; nothing is stored then.
         """
-        raise NotImplementedError
+        if not self.online:
+            raise Draining
+        executor = registry.get(submission.executor)
+        params = registry.load_params(executor, dict(submission.params))
+        now = self._clock.now()
+        new = Task(
+            id=0,
+            uuid=str(uuid.uuid4()),
+            exec_id="",
+            user=caller.name,
+            execute_user=submission.execute_user or caller.name,
+            creator=submission.creator,
+            executor=submission.executor,
+            run_type=submission.run_type or submission.executor,
+            door=submission.door,
+            priority=submission.priority,
+            cores=float(executor.cores),
+            state=State.CREATED if submission.wait_for_ready else State.QUEUED,
+            max_retries=self._max_retries if submission.max_retries is None else submission.max_retries,
+            retry_delay_ms=submission.retry_delay_ms,
+            running_timeout_s=submission.running_timeout_s,
+            queuing_timeout_s=submission.queuing_timeout_s,
+            job_id=submission.job_id,
+            created_at=now,
+            queued_at=None if submission.wait_for_ready else now,
+            updated_at=now,
+        )
+        if self._dispatcher.scheduler.waiting_in(new.group) + self._accepting[new.group] >= self._waiting_per_group:
+            raise QueueFull
+        self._accepting[new.group] += 1
+        try:
+            return self._add(new, params, submission, caller.admin)
+        finally:
+            self._accepting[new.group] -= 1
 
-    def get(self, caller: Caller, ref: Ref, verb: str = "view") -> Task: raise NotImplementedError
-    def submission(self, caller: Caller, ref: Ref) -> SubmissionRecord: raise NotImplementedError
-    def kill(self, caller: Caller, ref: Ref) -> Task: raise NotImplementedError
-    def kill_many(self, caller: Caller, refs: Sequence[Ref]) -> Sequence[ActionItem]:
-        """Kill each; one item per ref in their order, one's failure does not touch the others."""
-        raise NotImplementedError
-    def pause(self, caller: Caller, ref: Ref) -> Task: raise NotImplementedError
-    def resume(self, caller: Caller, ref: Ref) -> Task: raise NotImplementedError
-    def set_priority(self, caller: Caller, ref: Ref, priority: int) -> Task: raise NotImplementedError
-    def rerun(self, caller: Caller, ref: Ref) -> Task:
-        """Submit an ended task's work again, as a new task."""
-        raise NotImplementedError
-    def act(self, caller: Caller, action: str, which: Filter | Sequence[Ref], *, priority: int | None = None,
-            expect: int | None = None, dry_run: bool = False) -> tuple[int, Sequence[ActionItem]]:
-        """Do ``kill``, ``pause``, ``resume``, ``priority`` or ``rerun`` to many; (count, one item each). With ``expect``,
-        Conflict when the count differs."""
-        raise NotImplementedError
-    def progress(self, caller: Caller, ref: Ref) -> TaskProgress: raise NotImplementedError
+    def submit_child(self, parent: Task, key: str, executor: str, params: Mapping[str, Any], job_id: int | None) -> int:
+        """Accept a task that an executor asks for; the same key of the same parent gives the same task."""
+        kind = registry.get(executor)
+        loaded = registry.load_params(kind, dict(params))
+        with self._readers.read() as tx:
+            current = store.get(tx, parent.id)
+        now = self._clock.now()
+        held = current.state is State.PAUSED or current.pause_requested
+        child = Task(
+            id=0,
+            uuid=str(uuid.uuid4()),
+            exec_id="",
+            user=parent.user,
+            execute_user=parent.execute_user,
+            creator=parent.creator,
+            executor=executor,
+            run_type=executor,
+            door=parent.door,
+            priority=current.priority,
+            cores=float(kind.cores),
+            state=State.PAUSED if held else State.QUEUED,
+            max_retries=parent.max_retries,
+            retry_delay_ms=parent.retry_delay_ms,
+            parent_id=parent.id,
+            child_key=key,
+            job_id=job_id,
+            created_at=now,
+            queued_at=now,
+            updated_at=now,
+        )
+        wanted = Submission(
+            executor=executor, params=params, creator=parent.creator, door=parent.door, code=json.dumps(dict(params))
+        )
+        fence = replace(parent)
+
+        def current_parent(tx: Tx) -> None:
+            store.fence(tx, fence.id, fence.attempt)
+
+        return self._add(child, loaded, wanted, admin=True, first=current_parent).id
+
+    def _add(
+        self,
+        new: Task,
+        params: Mapping[str, Any],
+        submission: Submission,
+        admin: bool,
+        first: Callable[[Tx], None] | None = None,
+    ) -> Task:
+        event = threading.Event()
+        box: list[Outcome] = []
+
+        def change(tx: Tx) -> tuple[Task, list[Order]]:
+            if first is not None:
+                first(tx)
+            resolved = self._hooks.submitting(tx, new.user, admin, new.executor, params)
+            job_id = self._hooks.job_of(new.executor, resolved) if new.job_id is None else new.job_id
+            task = store.add(
+                tx,
+                replace(new, job_id=job_id),
+                exec_id=lambda n: build_exec_id(new.creator, new.user, new.executor, n, self._instance),
+                submission={
+                    "code": submission.code,
+                    "params": json.dumps(dict(resolved), separators=(",", ":")),
+                    "settings": json.dumps(dict(submission.settings)),
+                    "source": json.dumps(dict(submission.source)),
+                    "labels": json.dumps([list(x) for x in submission.labels]),
+                },
+                idempotency_key=submission.idempotency_key,
+                who=new.user,
+            )
+            if task.uuid != new.uuid:
+                return task, []
+            wishes = self._hooks.added(tx, task, resolved)
+            return task, [Order(task_id=w.task_id, event=w.event) for w in wishes]
+
+        def told(outcome: Outcome) -> None:
+            if outcome.error is None and outcome.value[0].uuid == new.uuid:
+                self._dispatcher.accepted(outcome.value[0])
+            box.append(outcome)
+            event.set()
+
+        self._writer.post(change, told)
+        event.wait()
+        task, orders = box[0].get()
+        if orders:
+            self._changes.carry_out(orders)
+        accepted: Task = task
+        return accepted
+
+    # ---- look
+
+    def get(self, caller: Caller, ref: Ref, verb: str = "view") -> Task:
+        """Return a task as it stands in the database."""
+        named = parse_ref(ref)
+        if named is None:
+            raise TaskNotFound
+        with self._readers.read() as tx:
+            task = store.by_uuid(tx, named.uuid) if named.uuid else store.get(tx, named.task_id or 0)
+        if named.exec_id is not None and named.exec_id != task.exec_id:
+            raise TaskNotFound
+        access.check(caller, task, verb)
+        return task
+
+    def submission(self, caller: Caller, ref: Ref) -> SubmissionRecord:
+        task = self.get(caller, ref)
+        with self._readers.read() as tx:
+            return SubmissionRecord(**store.submission(tx, task.id))
+
+    def submissions(self, caller: Caller, tasks: Sequence[Task]) -> Sequence[SubmissionRecord]:
+        """The submissions of tasks that came from ``page``, in their order."""
+        with self._readers.read() as tx:
+            return [SubmissionRecord(**store.submission(tx, task.id)) for task in tasks]
+
+    def progress(self, caller: Caller, ref: Ref) -> TaskProgress:
+        return self.progress_of(self.get(caller, ref))
+
+    def progress_of(self, task: Task) -> TaskProgress:
+        """How far a task is that the caller may see, its children included."""
+        with self._readers.read() as tx:
+            own, rate = self._report(tx, task)
+            children = store.children(tx, task.id) if task.waits or task.active or task.state is State.PAUSED else []
+            below = [(child, self._report(tx, child)[0]) for child in children]
+        total = _sum([own, *(p for _, p in below)])
+        fraction = sum([_fraction(task, own), *(_fraction(c, p) for c, p in below)]) / (1 + len(below))
+        if task.state is State.SUCCEEDED:
+            fraction = 1.0
+        elif task.state.final:
+            self._peaks.pop(task.id, None)
+        else:
+            fraction = self._peaks[task.id] = max(fraction, self._peaks.get(task.id, 0.0) if task.ran else 0.0)
+        left = None
+        if rate and task.active:
+            size, done = (own.bytes_total, own.bytes_done) if own.bytes_total else (own.total, own.done)
+            left = max(0, size - done) / rate if size else None
+        return TaskProgress(
+            task=task,
+            progress=total,
+            fraction=fraction,
+            bytes_per_second=rate if own.bytes_total else None,
+            seconds_left=left,
+        )
+
+    def _report(self, tx: Tx, task: Task) -> tuple[Progress, float | None]:
+        live = self._live(task)
+        if live is not None:
+            return live.progress, live.rate
+        stored = store.stored_progress(tx, task.id)
+        return (progress_of(stored.values) if stored else Progress()), None
+
+    def _live(self, task: Task) -> Live | None:
+        live = self._intake.live.get(task.id)
+        return live if live is not None and live.key.number == task.attempt and task.active else None
+
     def resources(self, caller: Caller, ref: Ref) -> Sample | None:
         """The last sample of the latest attempt, kept after its end."""
-        raise NotImplementedError
-    def metrics(self, caller: Caller, ref: Ref, since: int = 0) -> Sequence[Metric]: raise NotImplementedError
+        task = self.get(caller, ref)
+        live = self._live(task)
+        if live is not None:
+            return live.ring.last
+        with self._readers.read() as tx:
+            points = unpack(store.samples(tx, task.id))
+        if not points:
+            return None
+        p = points[-1]
+        return Sample(
+            at=p.t, rss=p.rss, cpu_seconds=p.cpu, read_bytes=p.read_bytes, written_bytes=p.written_bytes, processes=1
+        )
+
+    def metrics(self, caller: Caller, ref: Ref, since: int = 0) -> Sequence[Metric]:
+        task = self.get(caller, ref)
+        live = self._live(task)
+        if live is not None:
+            points: Sequence[Metric] = live.ring.points
+        else:
+            with self._readers.read() as tx:
+                points = unpack(store.samples(tx, task.id))
+        return [p for p in points if p.t > since]
+
     def log(self, caller: Caller, ref: Ref, from_line: int, limit: int, limit_bytes: int = 5 << 20) -> LogPage:
-        """Raises NotFound (code ``log_gone``) when retention removed the log."""
-        raise NotImplementedError
-    def result(self, caller: Caller, ref: Ref, offset: int = 0, limit: int = 5000) -> ResultPage: raise NotImplementedError
-    def children(self, caller: Caller, ref: Ref) -> Sequence[Task]: raise NotImplementedError
-    def attempts(self, caller: Caller, ref: Ref) -> Sequence[AttemptRecord]: raise NotImplementedError
-    def history(self, caller: Caller, ref: Ref) -> Sequence[HistoryRecord]: raise NotImplementedError
-    def page(self, caller: Caller, which: Filter, offset: int = 0, limit: int = 20) -> TaskPage: raise NotImplementedError
-    def queue(self) -> QueueInfo: raise NotImplementedError
-    def workers(self) -> Sequence[WorkerInfo]: raise NotImplementedError
-    def set_online(self, online: bool) -> None:
-        """Offline: new tasks are refused (Draining), running ones end, queued ones stay."""
-        raise NotImplementedError
+        """Raises LogGone when retention removed the log."""
+        task = self.get(caller, ref)
+        with self._readers.read() as tx:
+            row = store.log_row(tx, task.id)
+        if task.state.final and row is None:
+            with self._readers.read() as tx:  # it may have ended between the two reads
+                row = store.log_row(tx, task.id)
+            if row is None:
+                raise LogGone
+        return self._logs.read(task, row, max(0, from_line), limit, limit_bytes)
+
+    def result(self, caller: Caller, ref: Ref, offset: int = 0, limit: int = 5000) -> ResultPage:
+        """A page of the result table; a task that has not succeeded has none (no columns, no rows)."""
+        task = self.get(caller, ref)
+        with self._readers.read() as tx:
+            found = store.result(tx, task.id)
+        if found is None:
+            return ResultPage(columns=(), rows=(), total=0)
+        rows = json.loads(zlib.decompress(found[1]))
+        return ResultPage(columns=registry.get(task.executor).columns, rows=rows[offset : offset + limit], total=found[0])
+
+    def children(self, caller: Caller, ref: Ref) -> Sequence[Task]:
+        task = self.get(caller, ref)
+        with self._readers.read() as tx:
+            return store.children(tx, task.id)
+
+    def attempts(self, caller: Caller, ref: Ref) -> Sequence[AttemptRecord]:
+        task = self.get(caller, ref)
+        with self._readers.read() as tx:
+            return [AttemptRecord(**row) for row in store.attempts(tx, task.id)]
+
+    def history(self, caller: Caller, ref: Ref) -> Sequence[HistoryRecord]:
+        task = self.get(caller, ref)
+        with self._readers.read() as tx:
+            rows = store.history(tx, task.id)
+        return [HistoryRecord(at=at, state=State(state), reason=reason, who=who) for at, state, reason, who in rows]
+
+    def page(self, caller: Caller, which: Filter, offset: int = 0, limit: int = 20) -> TaskPage:
+        with self._readers.read() as tx:
+            tasks, total = store.page(tx, _conditions(caller, which), offset, limit)
+        return TaskPage(tasks=tasks, total=total)
+
+    def queue(self) -> QueueInfo:
+        scheduler = self._dispatcher.scheduler
+        return QueueInfo(
+            slots=scheduler.limits.slots,
+            slots_used=scheduler.used,
+            online=self.online,
+            waiting=len(scheduler.waiting),
+            running=len(scheduler.running),
+            groups=sorted((g, w, r) for g, (w, r) in scheduler.groups().items()),
+        )
+
+    def workers(self) -> Sequence[WorkerInfo]:
+        return [
+            WorkerInfo(
+                task_id=live.key.task_id,
+                attempt=live.key.number,
+                executor=live.task.executor,
+                user=live.task.user,
+                started_at=live.task.updated_at,
+                cores=live.task.cores,
+                sample=live.ring.last,
+            )
+            for live in list(self._intake.live.values())
+        ]
+
+    def counts(self) -> Mapping[State, int]:
+        """Tasks in each state."""
+        with self._readers.read() as tx:
+            return store.counts(tx)
+
     def executors(self) -> Sequence[Mapping[str, Any]]:
         """Name, summary, JSON schema of the parameters, result columns of each registered executor."""
-        raise NotImplementedError
+        return [
+            {
+                "name": e.name,
+                "summary": e.summary,
+                "cores": e.cores,
+                "schema": registry.json_schema(e),
+                "columns": [asdict(c) for c in e.columns],
+            }
+            for e in registry.load_all()
+        ]
+
+    # ---- steer
+
+    def kill(self, caller: Caller, ref: Ref) -> Task:
+        """End a task for ever, and all below it; answers when its processes are gone, after 2 s at the latest."""
+        return self._steer(self.get(caller, ref, "kill"), Kill(by=caller.name))
+
+    def pause(self, caller: Caller, ref: Ref) -> Task:
+        """Stop a task and all below it, keeping the work done."""
+        return self._steer(self.get(caller, ref, "pause"), Pause(by=caller.name))
+
+    def resume(self, caller: Caller, ref: Ref) -> Task:
+        """Let a task and all below it go on from where they stopped."""
+        return self._steer(self.get(caller, ref, "resume"), Resume(by=caller.name))
+
+    def make_ready(self, task_id: int) -> None:
+        """What a ``created`` task waited for is there."""
+        self._changes.carry_out([Order(task_id=task_id, event=Ready())])
+
+    def kill_many(self, caller: Caller, refs: Sequence[Ref]) -> Sequence[ActionItem]:
+        """Kill each; one item per ref in their order, one's failure does not touch the others."""
+        return self._many(caller, "kill", refs, None)
+
+    def set_priority(self, caller: Caller, ref: Ref, priority: int) -> Task:
+        """Change the priority of a task and of all below it; the queue is reordered before the next pick."""
+        task = self.get(caller, ref, "change")
+        (item,) = self._many(caller, "priority", [task.id], priority)
+        if item.error is not None:
+            raise item.error
+        return self.get(caller, task.id)
+
+    def rerun(self, caller: Caller, ref: Ref) -> Task:
+        """Submit an ended task's work again, as a new task."""
+        task = self.get(caller, ref, "rerun")
+        if not task.state.final:
+            raise Conflict("the task has not ended yet")
+        record = self.submission(caller, task.id)
+        try:
+            raw = json.loads(record.code)
+        except ValueError:
+            raw = record.params
+        return self.submit(
+            caller,
+            Submission(
+                executor=task.executor,
+                params=raw if isinstance(raw, dict) else record.params,
+                creator=task.creator,
+                door=task.door,
+                run_type=task.run_type,
+                priority=task.priority,
+                code=record.code,
+                settings=record.settings,
+                source=record.source,
+                labels=record.labels,
+                running_timeout_s=task.running_timeout_s,
+                queuing_timeout_s=task.queuing_timeout_s,
+                max_retries=task.max_retries,
+                retry_delay_ms=task.retry_delay_ms,
+            ),
+        )
+
+    def act(
+        self,
+        caller: Caller,
+        action: str,
+        which: Filter | Sequence[Ref],
+        *,
+        priority: int | None = None,
+        expect: int | None = None,
+        dry_run: bool = False,
+    ) -> tuple[int, Sequence[ActionItem]]:
+        """Do ``kill``, ``pause``, ``resume``, ``priority`` or ``rerun`` to many; (count, one item each).
+
+        Raises Conflict when ``expect`` is not the number of tasks that the filter selects now.
+        """
+        if action not in ACTIONS:
+            raise BadInput(f"action must be one of {', '.join(ACTIONS)}")
+        if action == "priority" and priority is None:
+            raise BadInput("the action priority needs a priority")
+        refs: Sequence[Ref] = self._selected(caller, which) if isinstance(which, Filter) else which
+        if expect is not None and expect != len(refs):
+            raise Conflict(f"the filter selects {len(refs)} tasks now, not {expect}")
+        if dry_run:
+            return len(refs), ()
+        return len(refs), self._many(caller, action, refs, priority)
+
+    def _selected(self, caller: Caller, which: Filter) -> list[Ref]:
+        with self._readers.read() as tx:
+            return list(store.ids_of(tx, _conditions(caller, which)))
+
+    def set_online(self, online: bool) -> None:
+        """Offline: new tasks are refused (Draining), running ones end, queued ones stay."""
+        self.online = online
+        self._dispatcher.hold(not online)
+
+    # ---- inside
+
+    def _steer(self, task: Task, event: Event) -> Task:
+        if self.closing:
+            raise Closing
+        with self._readers.read() as tx:
+            below = store.descendants(tx, task.id)
+        done = self._changes.carry_out([Order(task_id=x.id, event=event) for x in [*below[::-1], task]])
+        self._dispatcher.enforce(done)
+        mine = done[-1]
+        if mine.error is not None:
+            raise mine.error
+        return mine.applied.task if mine.applied is not None else task
+
+    def _many(self, caller: Caller, action: str, refs: Sequence[Ref], priority: int | None) -> list[ActionItem]:
+        items: dict[Ref, ActionItem] = {}
+        for start in range(0, len(refs), _AT_ONCE):
+            chunk = [r for r in dict.fromkeys(refs[start : start + _AT_ONCE]) if r not in items]
+            found: list[tuple[Ref, Task]] = []
+            for ref in chunk:
+                try:
+                    found.append((ref, self.get(caller, ref, action)))
+                except EntranceError as error:
+                    items[ref] = ActionItem(ref=str(ref), task=None, error=error)
+            if action == "rerun":
+                items |= {ref: self._rerun_item(caller, ref) for ref, _ in found}
+            elif action == "priority":
+                items |= self._prioritise(found, priority or 0)
+            else:
+                events: dict[str, Event] = {
+                    "kill": Kill(by=caller.name),
+                    "pause": Pause(by=caller.name),
+                    "resume": Resume(by=caller.name),
+                }
+                items |= self._apply_to(found, events[action])
+        return [items[ref] for ref in refs]
+
+    def _rerun_item(self, caller: Caller, ref: Ref) -> ActionItem:
+        try:
+            return ActionItem(ref=str(ref), task=self.rerun(caller, ref), error=None)
+        except EntranceError as error:
+            return ActionItem(ref=str(ref), task=None, error=error)
+
+    def _apply_to(self, found: Sequence[tuple[Ref, Task]], event: Event) -> dict[Ref, ActionItem]:
+        with self._readers.read() as tx:
+            below = [x for _, task in found for x in store.descendants(tx, task.id)]
+        orders = [Order(task_id=x.id, event=event) for x in below[::-1]]
+        orders += [Order(task_id=task.id, event=event) for _, task in found]
+        done: list[Done] = self._changes.carry_out(orders)
+        self._dispatcher.enforce(done)
+        return {
+            ref: ActionItem(ref=str(ref), task=d.applied.task if d.applied else task, error=d.error)
+            for (ref, task), d in zip(found, done[len(below) :], strict=True)
+        }
+
+    def _prioritise(self, found: Sequence[tuple[Ref, Task]], priority: int) -> dict[Ref, ActionItem]:
+        now = self._clock.now()
+
+        def change(tx: Tx) -> list[bool]:
+            for _, task in found:
+                for child in store.descendants(tx, task.id):
+                    if store.set_priority(tx, child.id, priority, now):
+                        changed.append(child.id)
+            changed.extend(task.id for _, task in found)
+            return [store.set_priority(tx, task.id, priority, now) for _, task in found]
+
+        changed: list[int] = []
+        open_ones = self._writer.call(change)
+        for task_id in changed:
+            self._dispatcher.reprioritised(task_id, priority)
+        return {
+            ref: ActionItem(
+                ref=str(ref),
+                task=replace(task, priority=priority) if still_open else task,
+                error=None if still_open else TaskEnded(task.state),
+            )
+            for (ref, task), still_open in zip(found, open_ones, strict=True)
+        }
+
+
+def _fraction(task: Task, own: Progress) -> float:
+    if task.state is State.SUCCEEDED or task.waits:
+        return 1.0 if task.state is State.SUCCEEDED else _ALMOST
+    return min(_ALMOST, own.done / own.total) if own.total > 0 else 0.0
+
+
+def _sum(reports: Sequence[Progress]) -> Progress:
+    first = reports[0]
+    if len(reports) == 1:
+        return first
+    return Progress(
+        done=first.done,
+        total=first.total,
+        bytes_done=sum(p.bytes_done for p in reports),
+        bytes_total=sum(p.bytes_total for p in reports),
+        files_done=sum(p.files_done for p in reports),
+        files_total=sum(p.files_total for p in reports),
+        stages=tuple(s for p in reports for s in p.stages),
+    )
+
+
+def _conditions(caller: Caller, which: Filter) -> list[Any]:
+    c = t.tasks.c
+    found: list[Any] = []
+    if not (caller.admin and which.all_users):
+        found.append(c.user == caller.name)
+    elif which.user is not None:
+        found.append(c.user == which.user)
+    if which.ids is not None:
+        found.append(c.id.in_(list(which.ids)))
+    if which.states is not None or which.words:
+        found.append(store.seen_as(which.words, which.states or ()))
+    if which.creator is not None:
+        found.append(c.creator == which.creator)
+    if which.executor is not None:
+        found.append(c.executor == which.executor)
+    if which.created_from is not None:
+        found.append(c.created_at >= which.created_from)
+    if which.created_to is not None:
+        found.append(c.created_at < which.created_to)
+    if which.parent_id is not None:
+        found.append(c.parent_id == which.parent_id)
+    if which.top_level:
+        found.append(c.parent_id.is_(None))
+    if which.text:
+        like = f"%{which.text}%"
+        found.append(or_(c.exec_id.like(like), c.creator.like(like), c.executor.like(like), c.reason.like(like)))
+    return found

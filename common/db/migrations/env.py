@@ -1,0 +1,11 @@
+"""Run by Alembic with a connection that ``common.db.migrate`` gives."""
+
+from alembic import context
+
+from common.db.tables import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"], target_metadata=metadata, render_as_batch=True, compare_type=False
+)
+with context.begin_transaction():
+    context.run_migrations()

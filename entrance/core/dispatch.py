@@ -1,0 +1,366 @@
+"""The shell around the scheduler: what the changes mean for the queue, and the carrying out of its decisions.
+
+``effects`` runs in the order of the commits and never waits; the loop (one thread) starts what the scheduler picks, and
+carries out what is due: retries, time limits, ageing. It wakes on events and sleeps otherwise.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import queue
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.clock import Clock
+from common.db import tasks as store
+from common.db.sql import Tx
+from common.db.tasks import Applied
+from common.db.writer import Writer
+from common.errors import Closing, EntranceError, LaunchFailed, NotStored
+from common.task import Decision, Event, Picked, RetryDue, State, Task, TimedOut
+from entrance.core.changes import Changes, Done, Order
+from entrance.core.events import Bus
+from entrance.core.hooks import Hooks
+from entrance.core.intake import Intake, Live, progress_of
+from entrance.core.logs import Logs, Seal
+from entrance.core.metrics import Ring, unpack
+from entrance.core.scheduler import Scheduler, Waiting
+from executors.launchers.base import Attempt, AttemptKey, End, Ending, Launcher, Limits
+
+_MOST_CORES = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptSettings:
+    """What every attempt is given."""
+
+    folder: Path  # work folders
+    database_url: str
+    limits: Limits
+    commands: Mapping[str, tuple[str, ...]]
+    running_timeout_s: int
+    queuing_timeout_s: int
+
+
+class Dispatcher:
+    """Owns the scheduler and the timers."""
+
+    def __init__(
+        self,
+        *,
+        scheduler: Scheduler,
+        lock: AbstractContextManager[Any],
+        writer: Writer,
+        logs: Logs,
+        clock: Clock,
+        bus: Bus,
+        hooks: Hooks,
+        launcher: Launcher,
+        settings: AttemptSettings,
+        offload: Callable[..., Any],
+    ) -> None:
+        self.scheduler, self._lock, self._writer, self._logs = scheduler, lock, writer, logs
+        self._clock, self._bus, self._hooks, self._launcher = clock, bus, hooks, launcher
+        self._settings, self._offload = settings, offload
+        self.changes: Changes
+        self.intake: Intake
+        self._timers: list[tuple[int, int, _Timed]] = []  # (when, task, what)
+        self._deferred: dict[int, list[Task]] = {}  # job -> tasks whose predecessor's processes are not gone
+        self._chores: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._wake = threading.Event()
+        self._closing = False
+        self._held = False
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        for target, name in ((self._loop, "dispatch"), (self._do_chores, "chores")):
+            thread = threading.Thread(target=target, name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop_picking(self) -> None:
+        """Start nothing more."""
+        self._closing = True
+        self._wake.set()
+        self._threads[0].join(timeout=5)
+
+    def close(self) -> None:
+        """Do the chores that are left, then end."""
+        self._chores.put(None)
+        self._threads[1].join(timeout=5)
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    # ---- what changes mean (never waits)
+
+    def effects(self, applied: Applied, seal: Seal | None) -> None:
+        """Told of each change, in the order of the commits."""
+        before, task, decision = applied.before, applied.task, applied.decision
+        if seal is not None:
+            self._chores.put(lambda: self._settle_log(task.id, seal))
+        else:
+            self._logs.append_lines(before, task.updated_at, decision.lines)
+        self._fence(before, task, decision)
+        if task.state is State.QUEUED:
+            self.queued(task)
+        elif before.state is State.QUEUED and task.state is not State.RUNNING:
+            with self._lock:
+                self.scheduler.remove(task.id)
+        if task.state is State.WAITING_RETRY and task.retry_at is not None:
+            self._timer(task.retry_at, task.id, RetryDue())
+        self._bus.publish(task.id)
+        self._wake.set()
+
+    def _fence(self, before: Task, task: Task, decision: Decision) -> None:
+        """Keep the records of current attempts: made when one is picked, closed to anything more when it does not count."""
+        if task.attempt != before.attempt:
+            key = AttemptKey(task_id=task.id, number=task.attempt)
+            self.intake.live[task.id] = Live(task=task, key=key, workdir=self._settings.folder / str(key))
+            return
+        live = self.intake.live.get(task.id)
+        if live is None:
+            return
+        if not task.active:
+            live.fenced = True
+        live.asked = task.pause_requested
+        if decision.ask_stop:
+            self._chores.put(lambda: self._launcher.ask_stop(live.key))
+
+    def accepted(self, task: Task) -> None:
+        """A new task was stored."""
+        if task.state is State.QUEUED:
+            self.queued(task)
+        self._bus.publish(task.id)
+        self._wake.set()
+
+    def hold(self, held: bool) -> None:
+        """Start nothing while held; what runs goes on."""
+        self._held = held
+        self._wake.set()
+
+    def queued(self, task: Task) -> None:
+        """The task waits for its turn (unless processes of its job's earlier task are still there)."""
+        if task.job_id is not None and any(
+            x.task.job_id == task.job_id for x in self.intake.live.values() if x.key.task_id != task.id
+        ):
+            self._deferred.setdefault(task.job_id, []).append(task)
+            return
+        with self._lock:
+            self.scheduler.add(waiting(task), self._clock.now())
+        limit = task.queuing_timeout_s or self._settings.queuing_timeout_s
+        if limit and not task.ran and task.queued_at is not None:
+            self._timer(task.queued_at + limit * 1000, task.id, TimedOut(seconds=limit, attempt=0))
+
+    def reprioritised(self, task_id: int, priority: int) -> None:
+        with self._lock:
+            self.scheduler.reprioritise(task_id, priority, self._clock.now())
+        self._bus.publish(task_id)
+        self._wake.set()
+
+    def gone(self, key: AttemptKey) -> None:
+        """The processes of an attempt are gone: its slot is free, and its work folder."""
+        with self._lock:
+            self.scheduler.finished(key.task_id)
+        live = self.intake.live.get(key.task_id)
+        if live is not None and live.key == key:
+            folder = live.workdir
+            self._chores.put(lambda: shutil.rmtree(folder, ignore_errors=True))
+            if live.task.job_id is not None:
+                self._chores.put(lambda: self._undefer(live))
+        self._wake.set()
+
+    def _undefer(self, live: Live) -> None:
+        assert live.task.job_id is not None
+        if self.intake.live.get(live.key.task_id) is live:
+            time.sleep(0.01)  # its end is still being stored
+            self._chores.put(lambda: self._undefer(live))
+            return
+        for task in self._deferred.pop(live.task.job_id, ()):
+            self.queued(task)
+        self._wake.set()
+
+    # ---- the loop
+
+    def _loop(self) -> None:
+        while not self._closing:
+            now = self._clock.now()
+            self._fire(now)
+            with self._lock:
+                picks = [] if self._held else self.scheduler.pick(now)
+            if picks:
+                self._start(picks)
+                continue
+            self._share_cores()
+            self._wake.wait(self._until_next(now))
+            self._wake.clear()
+
+    def _until_next(self, now: int) -> float:
+        due = [self._timers[0][0]] if self._timers else []
+        rise = self.scheduler.next_rise()
+        if rise is not None:
+            due.append(rise)
+        return min(5.0, max(0.0, (min(due) - now) / 1000)) if due else 5.0
+
+    def _timer(self, at: int, task_id: int, event: Event) -> None:
+        heapq.heappush(self._timers, (at, task_id, _Timed(event)))
+
+    def _fire(self, now: int) -> None:
+        due = []
+        while self._timers and self._timers[0][0] <= now:
+            _, task_id, timed = heapq.heappop(self._timers)
+            due.append(Order(task_id=task_id, event=timed.event))
+        if not due:
+            return
+        try:
+            self.enforce(self.changes.carry_out(due))
+        except NotStored:
+            for order in due:
+                self._timer(now + 1000, order.task_id, order.event)
+
+    def enforce(self, done: Sequence[Done]) -> None:
+        """End the processes of all attempts that changes have fenced; waits until they are gone or 2 s have passed."""
+        keys = [
+            AttemptKey(task_id=d.applied.task.id, number=d.applied.task.attempt)
+            for d in done
+            if d.applied is not None and d.applied.decision.stop_now
+        ]
+        if keys:
+            self._launcher.kill(keys)
+
+    def _start(self, picks: list[Waiting]) -> None:
+        def load(tx: Tx, applied: Applied) -> Any:
+            task = applied.task
+            params = json.loads(store.submission_params(tx, task.id))
+            return (
+                params,
+                store.stored_progress(tx, task.id),
+                self._hooks.storages(tx, task.executor, params),
+                store.samples(tx, task.id) if task.attempt > 1 else None,
+                store.ran_ms(tx, task.id) if task.running_timeout_s or self._settings.running_timeout_s else 0,
+            )
+
+        orders = [Order(task_id=p.id, event=Picked(), with_it=load) for p in picks]
+        try:
+            done = self.changes.carry_out(orders)
+        except (NotStored, Closing):
+            with self._lock:
+                for pick in picks:
+                    self.scheduler.finished(pick.id)
+                    self.scheduler.add(pick, self._clock.now())
+            self._wake.wait(1.0)
+            return
+        for pick, outcome in zip(picks, done, strict=True):
+            if outcome.applied is None:  # paused or killed meanwhile
+                with self._lock:
+                    self.scheduler.finished(pick.id)
+            else:
+                self._launch(outcome.applied.task, *outcome.extra)
+
+    def _launch(
+        self,
+        task: Task,
+        params: Mapping[str, Any],
+        stored: store.StoredProgress | None,
+        storages: Mapping[str, Mapping[str, Any]],
+        samples: bytes | None,
+        ran_ms: int,
+    ) -> None:
+        live = self.intake.live[task.id]
+        key = live.key
+        live.ring = Ring(unpack(samples))
+        if stored is not None:
+            live.progress, live.state = progress_of(stored.values), stored.checkpoint
+        limit = task.running_timeout_s or self._settings.running_timeout_s
+        if limit:
+            self._timer(
+                task.updated_at + max(0, limit * 1000 - ran_ms), task.id, TimedOut(seconds=limit, attempt=task.attempt)
+            )
+        attempt = Attempt(
+            key=key,
+            executor=task.executor,
+            params=params,
+            workdir=live.workdir,
+            checkpoint=live.state,
+            cores=self._cores_each(),
+            database_url=self._settings.database_url,
+            storages=storages,
+            commands=self._settings.commands if task.executor == "command" else {},
+            limits=self._settings.limits,
+        )
+        if live.fenced or live.asked:
+            self.intake.ended(key, End(ending=Ending.STOPPED))
+            return
+        try:
+            self._launcher.start(attempt)
+        except LaunchFailed as error:
+            self.intake.ended(key, End(ending=Ending.FAILED, reason=str(error), may_pass=True))
+        self._recheck(key)
+
+    def _recheck(self, key: AttemptKey) -> None:
+        """A kill or pause that was committed before the process existed is carried out now."""
+        live = self.intake.live.get(key.task_id)
+        if live is not None and live.key == key:
+            if live.fenced:
+                self._launcher.kill([key])
+            elif live.asked:
+                self._launcher.ask_stop(key)
+
+    # ---- cores
+
+    def _cores_each(self) -> int:
+        with self._lock:
+            running = list(self.scheduler.running.values())
+            slots = self.scheduler.limits.slots
+        whole = [r for r in running if r.cores >= 1]
+        rest = slots - sum(r.cores for r in running if r.cores < 1)
+        return max(1, min(_MOST_CORES, int(rest // max(1, len(whole)))))
+
+    def _share_cores(self) -> None:
+        """Divide the cores anew among the tasks that can use several."""
+        cores = self._cores_each()
+        for live in list(self.intake.live.values()):
+            if live.task.cores >= 1 and live.cores != cores and not live.fenced:
+                live.cores = cores
+                self._launcher.cores(live.key, cores)
+
+    # ---- chores (may wait for the disk)
+
+    def _do_chores(self) -> None:
+        while (chore := self._chores.get()) is not None:
+            with suppress(EntranceError, OSError):
+                chore()
+
+    def _settle_log(self, task_id: int, seal: Seal) -> None:
+        if self._logs.close(task_id, seal, self._offload):
+            self._writer.post(lambda tx: store.strike_log_body(tx, task_id))
+
+
+class _Timed:
+    """An event in the heap of timers; never compared by what it is."""
+
+    def __init__(self, event: Event) -> None:
+        self.event = event
+
+    def __lt__(self, other: object) -> bool:
+        return False
+
+
+def waiting(task: Task) -> Waiting:
+    """The task, as far as its turn is concerned."""
+    return Waiting(
+        id=task.id,
+        group=task.group,
+        creator=task.creator,
+        executor=task.executor,
+        priority=task.priority,
+        cores=task.cores,
+        queued_at=task.queued_at or task.created_at,
+    )

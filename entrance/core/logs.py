@@ -1,0 +1,381 @@
+"""Task logs: one append-only file per task with a line index; small ended logs become one compressed row.
+
+    {folder}/{id // 10000}/{id}.log    lines, UTF-8, each ``yyyy-MM-dd HH:mm:ss.SSS LEVEL text`` or a continuation
+    {folder}/{id // 10000}/{id}.idx    offset of every 256th line, eight bytes each, little-endian
+
+A log begins with lines that follow from the task's row (``head``), so a task that nobody has run has a log and no file. What
+is appended waits in memory for at most ``FLUSH_SECONDS``; readers see only what is in the file. A log is sealed by the writer
+thread within the transaction that ends its task: the last lines (of a small log: all) are committed with the end, and only
+then the file is appended or removed. Reading from line n costs the same wherever n is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.task import Line, Task
+from entrance.core.model import LogPage
+
+INDEX_EVERY = 256
+SMALL_BYTES = 64 * 1024
+LINE_BYTES = 64 * 1024
+FLUSH_SECONDS = 0.1
+_READ_BYTES = 256 * 1024
+_LOOK_BACK_BYTES = 1 << 20
+_CONTROLS = bytes(b for b in range(32) if b not in (9, 10)) + b"\x7f"
+_CLEAN = bytes.maketrans(_CONTROLS, b"?" * len(_CONTROLS))
+_HEAD = re.compile(rb"[0-9\-/]{10} [0-9:]{8}.?\d{0,3} (?:SYSTEM-)?(ERROR|WARN|INFO) ")
+
+
+def render(at: int, lines: Sequence[Line]) -> bytes:
+    """Return lines as they stand in a log; ``at`` in ms since 1970, shown in the service's time zone."""
+    moment = datetime.fromtimestamp(at / 1000).strftime("%Y-%m-%d %H:%M:%S") + f".{at % 1000:03d}"
+    out = []
+    for line in lines:
+        first, *rest = line.text.encode(errors="replace").translate(_CLEAN).split(b"\n")
+        out += [f"{moment} {line.level} ".encode() + first[:LINE_BYTES], *(r[:LINE_BYTES] for r in rest)]
+    return b"\n".join(out) + b"\n" if out else b""
+
+
+def head(task: Task, instance: str) -> bytes:
+    """The first lines of every log (contracts: linkis, chapter 10.2); they follow from the row alone."""
+    lines = [
+        Line(level="INFO", text=f"task {task.id} log"),
+        Line(
+            level="INFO",
+            text=f"Your job is accepted,  jobID is {task.exec_id} and taskID is {task.id} in {instance}. "
+            "Please wait it to be scheduled",
+        ),
+    ]
+    if not task.waiting_to_be_ready:
+        lines.append(Line(level="INFO", text="Your job is Scheduled. Please wait it to run."))
+    return render(task.created_at, lines)
+
+
+@dataclass
+class _Open:
+    """A log that is still written."""
+
+    path: Path
+    size: int = 0  # bytes in the file
+    lines: int = 0  # lines in the file
+    blocks: list[bytes] = field(default_factory=list)  # not in the file yet
+    sealed: bool = False
+    flushing: bool = False
+
+    def pending(self) -> bytes:
+        return b"".join(self.blocks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seal:
+    """What the final commit stores of a log: ``body`` belongs at ``offset``; 0 = it is the whole log."""
+
+    offset: int
+    lines: int
+    body: bytes  # compressed
+
+
+class Logs:
+    """All logs of a service. ``lock`` is a native lock: the writer thread seals while others append."""
+
+    def __init__(self, folder: Path, instance: str, lock: AbstractContextManager[Any]) -> None:
+        self._folder, self._instance, self._lock = folder, instance, lock
+        self._open: dict[int, _Open] = {}
+        self._dirty: set[int] = set()
+        folder.mkdir(parents=True, exist_ok=True)
+
+    # ---- writing
+
+    def append(self, before: Task, block: bytes) -> None:
+        """Append whole lines to the log of an unfinished task; dropped when the log is sealed."""
+        if not block:
+            return
+        if block.translate(None, _CONTROLS) != block:
+            block = block.translate(_CLEAN)
+        with self._lock:
+            log = self._of(before)
+            if not log.sealed:
+                log.blocks.append(block)
+                self._dirty.add(before.id)
+
+    def append_lines(self, before: Task, at: int, lines: Sequence[Line]) -> None:
+        self.append(before, render(at, lines))
+
+    def _of(self, task: Task) -> _Open:
+        log = self._open.get(task.id)
+        if log is None:
+            log = self._open[task.id] = self._load(task)
+        return log
+
+    def _load(self, task: Task) -> _Open:
+        path = self._path(task.id)
+        if path.exists():
+            size, lines = mend(path)
+            return _Open(path=path, size=size, lines=lines)
+        return _Open(path=path, blocks=[head(task, self._instance)])
+
+    def dirty(self) -> bool:
+        return bool(self._dirty)
+
+    def flush(self, offload: Callable[..., Any], only: int | None = None) -> None:
+        """Write what waits (of one log, or of all) into the files; ``offload`` runs the writing elsewhere.
+
+        Raises OSError when a file cannot be written; the lines stay in memory and are tried again.
+        """
+        ids = [only] if only is not None else list(self._dirty)
+        failure: OSError | None = None
+        for task_id in ids:
+            with self._lock:
+                log = self._open.get(task_id)
+                if log is None or log.sealed or log.flushing or not log.blocks:
+                    self._dirty.discard(task_id)
+                    continue
+                log.flushing = True
+                taken = len(log.blocks)
+                data = b"".join(log.blocks)
+            try:
+                lines = offload(_write, log.path, log.size, log.lines, data)
+            except OSError as error:
+                failure = error
+                lines = None
+            with self._lock:
+                log.flushing = False
+                if lines is not None:
+                    log.size += len(data)
+                    log.lines += lines
+                    del log.blocks[:taken]
+                    if not log.blocks:
+                        self._dirty.discard(task_id)
+        if failure is not None:
+            raise failure
+
+    # ---- ending (``seal`` runs in the writer thread)
+
+    def seal(self, before: Task, at: int, lines: Sequence[Line]) -> Seal:
+        """Close the log for appending and return what the final commit must hold."""
+        tail = render(at, lines)
+        with self._lock:
+            log = self._of(before)
+            log.sealed = True
+            pending = log.pending() + tail
+            size, count = log.size, log.lines
+        if size + len(pending) <= SMALL_BYTES and size:
+            with log.path.open("rb") as file:
+                pending = file.read(size) + pending
+            size, count = 0, 0
+        return Seal(offset=size, lines=count + pending.count(b"\n"), body=zlib.compress(pending, 1))
+
+    def unseal(self, task_id: int) -> None:
+        """The final commit failed: go on as before."""
+        with self._lock:
+            if (log := self._open.get(task_id)) is not None:
+                log.sealed = False
+
+    def close(self, task_id: int, seal: Seal, offload: Callable[..., Any]) -> bool:
+        """After the final commit: append the last lines to the file, or remove it. Returns whether the row's body may go."""
+        with self._lock:
+            log = self._open.pop(task_id, None)
+            self._dirty.discard(task_id)
+        offload(self.settle, task_id, seal)
+        return seal.offset > 0 and log is not None
+
+    def settle(self, task_id: int, seal: Seal) -> None:
+        """Bring the file of an ended log to what was committed (also at start, after a crash in between)."""
+        path = self._path(task_id)
+        if seal.offset == 0:
+            path.unlink(missing_ok=True)
+            path.with_suffix(".idx").unlink(missing_ok=True)
+        elif seal.body:
+            with path.open("r+b") as file:
+                file.truncate(seal.offset)
+            _, lines = mend(path)
+            _write(path, seal.offset, lines, zlib.decompress(seal.body))
+
+    def remove(self, task_id: int) -> None:
+        """Retention: the log goes."""
+        with self._lock:
+            self._open.pop(task_id, None)
+            self._dirty.discard(task_id)
+        self._path(task_id).unlink(missing_ok=True)
+        self._path(task_id).with_suffix(".idx").unlink(missing_ok=True)
+
+    # ---- reading
+
+    def read(self, task: Task, row: tuple[int, int, bytes] | None, from_line: int, limit: int, limit_bytes: int) -> LogPage:
+        """Return at most ``limit`` lines from ``from_line`` (at least one, if there is one, whatever ``limit_bytes``).
+
+        ``row`` is the ended log's row. Touches a file of the task only where there is one.
+        """
+        if row is not None and row[0] == 0:
+            return _page_of(zlib.decompress(row[2]), from_line, limit, limit_bytes)
+        try:
+            file = self._path(task.id).open("rb")
+        except FileNotFoundError:
+            return _page_of(head(task, self._instance), from_line, limit, limit_bytes)
+        with file:
+            with self._lock:
+                log = self._open.get(task.id)
+                end = log.size if log is not None else None
+            if end is None:
+                end = os.fstat(file.fileno()).st_size
+            return _page_from(file.fileno(), self._path(task.id), end, from_line, limit, limit_bytes)
+
+    def exists(self, task: Task, row: tuple[int, int, bytes] | None) -> bool:
+        """Whether there is anything to read beyond what follows from the row."""
+        return row is not None or self._path(task.id).exists()
+
+    def files(self) -> list[int]:
+        """Ids of all tasks that have a log file."""
+        return sorted(int(p.stem) for p in self._folder.glob("*/*.log") if p.stem.isdigit())
+
+    def _path(self, task_id: int) -> Path:
+        return self._folder / str(task_id // 10_000) / f"{task_id}.log"
+
+
+def _write(path: Path, size: int, lines: int, data: bytes) -> int:
+    """Put ``data`` at ``size`` and note every 256th line; return the number of lines written."""
+    flags = os.O_WRONLY | os.O_CREAT
+    try:
+        fd = os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(path, flags, 0o600)
+    try:
+        _write_all(fd, data, size)
+    finally:
+        os.close(fd)
+    ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == 10)
+    starts = np.concatenate(([0], ends[:-1] + 1)) + size  # offset of each line written
+    first = -lines % INDEX_EVERY
+    noted = starts[first::INDEX_EVERY].astype("<u8").tobytes()
+    if noted:
+        fd = os.open(path.with_suffix(".idx"), flags, 0o600)
+        try:
+            _write_all(fd, noted, 8 * ((lines + first) // INDEX_EVERY))
+        finally:
+            os.close(fd)
+    return len(ends)
+
+
+def _write_all(fd: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        n = os.pwrite(fd, view, offset)
+        view, offset = view[n:], offset + n
+
+
+def mend(path: Path) -> tuple[int, int]:
+    """Cut a torn last line, make the index agree with the file; return (bytes, lines)."""
+    index_path = path.with_suffix(".idx")
+    entries = np.fromfile(index_path, dtype="<u8") if index_path.exists() else np.empty(0, dtype="<u8")
+    size = path.stat().st_size
+    entries = entries[entries < size] if size else entries[:0]
+    at = int(entries[-1]) if len(entries) else 0
+    lines = (len(entries) - 1) * INDEX_EVERY if len(entries) else 0
+    with path.open("rb") as file:
+        file.seek(at)
+        while chunk := file.read(1 << 20):
+            cut = chunk.rfind(b"\n") + 1
+            if not cut:
+                break
+            chunk = chunk[:cut]
+            ends = np.flatnonzero(np.frombuffer(chunk, dtype=np.uint8) == 10)
+            starts = np.concatenate(([0], ends[:-1] + 1)) + at
+            numbers = lines + np.arange(len(starts))
+            new = starts[(numbers % INDEX_EVERY == 0) & (numbers >= len(entries) * INDEX_EVERY)]
+            entries = np.concatenate((entries, new.astype("<u8")))
+            lines += len(ends)
+            at += cut
+            file.seek(at)
+    if at != size:
+        os.truncate(path, at)
+    index_path.write_bytes(entries.astype("<u8").tobytes())
+    return at, lines
+
+
+def _page_of(body: bytes, from_line: int, limit: int, limit_bytes: int) -> LogPage:
+    lines = body.split(b"\n")[:-1]
+    part = _within(lines[from_line : from_line + limit], limit_bytes)
+    return _page(part, from_line, _level_before(lines[:from_line]) if part else "INFO")
+
+
+def _page_from(fd: int, path: Path, end: int, from_line: int, limit: int, limit_bytes: int) -> LogPage:
+    """Read forward from the nearest noted line; only complete lines below ``end`` count."""
+    at, number = _noted(path, from_line)
+    if at >= end:
+        return _page([], from_line, "INFO")
+    lines: list[bytes] = []
+    rest = b""
+    skip = from_line - number
+    start_of_first: int | None = at if skip == 0 else None
+    position, taken = at, 0
+    while position < end and len(lines) < limit and taken <= limit_bytes:
+        chunk = os.pread(fd, min(_READ_BYTES, end - position), position)
+        if not chunk:
+            break
+        position += len(chunk)
+        *whole, rest = (rest + chunk).split(b"\n")
+        if skip:
+            passed = min(skip, len(whole))
+            skip -= passed
+            whole = whole[passed:]
+            if skip == 0 and start_of_first is None:
+                start_of_first = position - len(rest) - sum(len(x) + 1 for x in whole)
+        lines += whole
+        taken += sum(map(len, whole))
+    part = _within(lines[:limit], limit_bytes)
+    level = "INFO"
+    if part and not _HEAD.search(part[0]) and start_of_first:
+        back = os.pread(fd, min(_LOOK_BACK_BYTES, start_of_first), max(0, start_of_first - _LOOK_BACK_BYTES))
+        level = _level_before(back.split(b"\n"))
+    return _page(part, from_line, level)
+
+
+def _noted(path: Path, from_line: int) -> tuple[int, int]:
+    """Offset and number of the last noted line at or before ``from_line``."""
+    try:
+        with path.with_suffix(".idx").open("rb") as index:
+            entries = os.fstat(index.fileno()).st_size // 8
+            k = min(from_line // INDEX_EVERY, entries - 1)
+            if k <= 0:
+                return 0, 0
+            return int.from_bytes(os.pread(index.fileno(), 8, 8 * k), "little"), k * INDEX_EVERY
+    except FileNotFoundError:
+        return 0, 0
+
+
+def _within(lines: list[bytes], limit_bytes: int) -> list[bytes]:
+    total = 0
+    for i, line in enumerate(lines):
+        total += len(line) + 1
+        if total > limit_bytes and i:
+            return lines[:i]
+    return lines
+
+
+def _level_before(lines: Sequence[bytes]) -> str:
+    for line in reversed(lines):
+        if match := _HEAD.search(line):
+            return match.group(1).decode()
+    return "INFO"
+
+
+def _page(lines: list[bytes], first: int, level: str) -> LogPage:
+    levels = []
+    for line in lines:
+        if match := _HEAD.search(line):
+            level = match.group(1).decode()
+        levels.append(level)
+    texts = [x.decode(errors="replace") for x in lines]
+    return LogPage(lines=texts, levels=levels, first=first, next_line=first + len(lines))
