@@ -6,8 +6,9 @@ path and can be taken up again after a given path; ``put`` is all or nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO, Protocol
 
 
@@ -22,8 +23,26 @@ class Entry:
     is_dir: bool = False
 
 
+Report = Callable[[str, str], None]
+"""Called with (path, why) for what a listing leaves out."""
+
+
+class Reader(Protocol):
+    """One object, open for reading at any place. May be used by one thread at a time."""
+
+    def stat(self) -> Entry:
+        """Return what the object is now."""
+        ...
+
+    def read_into(self, slots: Sequence[memoryview], offset: int) -> int:
+        """Fill the slots in order with the bytes from ``offset``; return how many came, fewer only at the end."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class Storage(Protocol):
-    """Where bytes lie."""
+    """Where bytes lie. Paths are ``str`` as of ``os.fsdecode``: a name that is not UTF-8 survives the way there and back."""
 
     name: str
     type: str
@@ -32,7 +51,19 @@ class Storage(Protocol):
         """Yield all objects below ``prefix``, sorted by path, those after ``after`` only; streamed."""
         ...
 
+    def children(self, path: str, report: Report, spill_folder: Path | None = None) -> Iterator[Entry]:
+        """Yield what lies directly in a folder ("" is the root), sorted bytewise by name as text; streamed.
+
+        What is no file and no folder, or cannot be looked at, is reported and left out. A name that is not UTF-8 is sorted
+        as it is shown, with U+FFFD. Very large listings are sorted in ``spill_folder``.
+        """
+        ...
+
     def stat(self, path: str) -> Entry: ...
+
+    def reader(self, path: str) -> Reader:
+        """Open one object for reading at any place."""
+        ...
 
     def open(self, path: str, offset: int = 0, length: int | None = None) -> BinaryIO:
         """Open for reading from ``offset``, at most ``length`` bytes."""

@@ -238,7 +238,7 @@ class Catalogue:
     # ---- results of tasks
 
     def scanned(self, task_id: int, offset: int, limit: int) -> tuple[list[tuple[Any, ...]], int]:
-        """Return rows (path, size, mtime in ns, hash, ranges) that a scan task registered, from ``offset``, and their number."""
+        """Return rows (path, size, mtime in ns, hash, ranges) that a scan registered, from ``offset``, and their number."""
         scan = self._tx.one(s.SCAN, task_id=task_id)
         if scan is None:
             return [], 0
