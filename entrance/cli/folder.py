@@ -115,14 +115,14 @@ class DataFolder:
         """Bring the database to this version; make it when it is missing. Returns whether anything was to do.
 
         Raises StartRefused when it is broken, or a service runs while the schema would change."""
-        from common.db import migrate
+        from common.db.migrate import needs_upgrade, upgrade
 
         self.make()
         with self._readable():
-            if self.database.exists() and not migrate.needs_upgrade(self.database):
+            if self.database.exists() and not needs_upgrade(self.database):
                 return False
             with self.locked("the database must be upgraded"):
-                migrate.upgrade(self.database)
+                upgrade(self.database)
             return True
 
     @contextmanager
