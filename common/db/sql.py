@@ -21,7 +21,9 @@ class Sql:
     """One statement; values are given by the names of its ``bindparam``s."""
 
     def __init__(self, statement: ClauseElement) -> None:
-        compiled = statement.compile(dialect=_SQLITE, compile_kwargs={"render_postcompile": True})
+        compiled = statement.compile(dialect=_SQLITE)
+        if "POSTCOMPILE" in str(compiled):  # IN lists: their values are known here
+            compiled = statement.compile(dialect=_SQLITE, compile_kwargs={"render_postcompile": True})
         self.text = str(compiled)
         self.defaults: dict[str, Any] = {k: v for k, v in (compiled.params or {}).items() if v is not None}
 

@@ -56,7 +56,7 @@ _MACHINE = (  # the columns that an event may change
 
 
 def _p(name: str) -> Any:
-    return bindparam(name)
+    return bindparam(name, required=False)
 
 
 _GET = Sql(select(*_COLUMNS).where(t.tasks.c.id == _p("id")))

@@ -114,8 +114,8 @@ class Dispatcher:
         elif before.state is State.QUEUED and task.state is not State.RUNNING:
             with self._lock:
                 self.scheduler.remove(task.id)
-        if task.state is State.WAITING_RETRY and task.retry_at is not None:
-            self._timer(task.retry_at, task.id, RetryDue())
+        if task.state is State.WAITING_RETRY:
+            self.retry_later(task)
         self._bus.publish(task.id)
         self._wake.set()
 
@@ -140,6 +140,10 @@ class Dispatcher:
             self.queued(task)
         self._bus.publish(task.id)
         self._wake.set()
+
+    def retry_later(self, task: Task) -> None:
+        """A task that was found waiting for its next attempt."""
+        self._timer(task.retry_at or 0, task.id, RetryDue())
 
     def hold(self, held: bool) -> None:
         """Start nothing while held; what runs goes on."""

@@ -557,9 +557,9 @@ class TaskService:
 
         def change(tx: Tx) -> list[bool]:
             for _, task in found:
-                for child in store.descendants(tx, task.id):
-                    if store.set_priority(tx, child.id, priority, now):
-                        changed.append(child.id)
+                changed.extend(
+                    child.id for child in store.descendants(tx, task.id) if store.set_priority(tx, child.id, priority, now)
+                )
             changed.extend(task.id for _, task in found)
             return [store.set_priority(tx, task.id, priority, now) for _, task in found]
 

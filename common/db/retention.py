@@ -1,0 +1,54 @@
+"""Forgetting what has been kept long enough: 500 ended tasks at a time, oldest first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import bindparam, delete, exists, select
+
+from common.db import tables as t
+from common.db.sql import Sql, Tx
+
+_AT_ONCE = 500
+
+
+def _ended_before(table: Any) -> Sql:
+    """Ids of tasks that ended before a moment and still have a row in ``table``."""
+    return Sql(
+        select(t.tasks.c.id)
+        .where(t.tasks.c.ended_at < bindparam("before"), exists().where(table.c.task_id == t.tasks.c.id))
+        .order_by(t.tasks.c.ended_at)
+        .limit(_AT_ONCE)
+    )
+
+
+_child = t.tasks.alias("child")
+_OLD_TASKS = Sql(
+    select(t.tasks.c.id)
+    .where(t.tasks.c.ended_at < bindparam("before"), ~exists().where(_child.c.parent_id == t.tasks.c.id))
+    .order_by(t.tasks.c.ended_at)
+    .limit(_AT_ONCE)
+)
+_OLD_LOGS, _OLD_RESULTS = _ended_before(t.logs), _ended_before(t.results)
+_DELETE_TASK = Sql(delete(t.tasks).where(t.tasks.c.id == bindparam("task")))
+_DELETE_LOG = Sql(delete(t.logs).where(t.logs.c.task_id == bindparam("task")))
+_DELETE_RESULT = Sql(delete(t.results).where(t.results.c.task_id == bindparam("task")))
+
+
+def _forget(tx: Tx, find: Sql, remove: Sql, before: int) -> list[int]:
+    ids = [row[0] for row in tx.all(find, before=before)]
+    tx.many(remove, [{"task": i} for i in ids])
+    return ids
+
+
+def forget_tasks(tx: Tx, before: int) -> list[int]:
+    """Delete tasks that ended before ``before`` (ms), children first; what belongs to them goes with them. Returns ids."""
+    return _forget(tx, _OLD_TASKS, _DELETE_TASK, before)
+
+
+def forget_logs(tx: Tx, before: int) -> list[int]:
+    return _forget(tx, _OLD_LOGS, _DELETE_LOG, before)
+
+
+def forget_results(tx: Tx, before: int) -> list[int]:
+    return _forget(tx, _OLD_RESULTS, _DELETE_RESULT, before)

@@ -1,0 +1,156 @@
+"""``python -m entrance --data DIR``: the service as one process.
+
+The one place that patches gevent, makes the launcher and starts the server. Writes ``DIR/service.json`` when it answers and
+removes it at an orderly stop (SIGTERM, SIGINT). What prevents the start is one sentence on standard error, exit status 1; a
+broken writer ends the service with status 70.
+"""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import gevent
+
+from common.config import Settings, load
+from common.db.accounts import Accounts
+from common.db.database import short_write
+from common.errors import EntranceError, StartRefused
+from common.logging import get_log, set_up
+from entrance.app import create_app
+from entrance.core.hooks import NoHooks
+from entrance.core.lifecycle import Core, Folder, Runtime
+from entrance.native import HubRuntime
+from entrance.web.server import listen, make_server
+from executors.launchers.local import LocalLauncher
+
+SWITCH_SECONDS = 0.0001  # how long the writer thread waits for the interpreter (docs/adr/0002)
+_LOG = get_log("entrance")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="entrance", description="The task service.")
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--host")
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--conf", type=Path)
+    options = parser.parse_args()
+    set_up()
+    try:
+        settings = load(
+            options.conf,
+            overrides={
+                "service.data": str(options.data) if options.data else None,
+                "service.host": options.host,
+                "service.port": options.port,
+            },
+        )
+        return _run(settings)
+    except EntranceError as error:
+        print(f"entrance: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+
+
+def _run(settings: Settings) -> int:
+    sys.setswitchinterval(SWITCH_SECONDS)
+    folder = Folder(settings.data_folder)
+    (folder.path / "service.json").unlink(missing_ok=True)
+    host, port = settings.service.host, settings.service.port
+    try:
+        listener = listen(host, port)
+    except OSError as error:
+        raise StartRefused(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    port = listener.getsockname()[1]
+    settings = replace(settings, service=replace(settings.service, port=port))
+
+    stop = threading.Event()
+    broken: list[BaseException] = []
+
+    def failed(error: BaseException) -> None:
+        broken.append(error)
+        gevent.spawn(_give_up, error)
+
+    core = Core(
+        settings, folder, runtime=HubRuntime(settings.service.threads), make_launcher=_local, hooks=NoHooks(), failed=failed
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        gevent.signal_handler(number, stop.set)
+    core.start()
+    server = make_server(
+        listener,
+        create_app(core),
+        connections=settings.service.connections,
+        idle_seconds=settings.service.idle_seconds,
+    )
+    server.start()
+    _owner_token(folder, core.clock.now())
+    _announce(folder, host, port)
+    _LOG.info("service started", host=host, port=port, data=str(folder.path))
+    stop.wait()
+    _LOG.info("service stopping")
+    core.service.closing = True
+    server.stop_accepting()
+    stopping = gevent.spawn(core.stop)
+    server.stop(timeout=2)
+    stopping.join()
+    (folder.path / "service.json").unlink(missing_ok=True)
+    folder.release()
+    _LOG.info("service stopped")
+    return 0
+
+
+def _local(data: Path, instance: str, settings: Settings, runtime: Runtime) -> LocalLauncher:
+    return LocalLauncher(data=data, instance=instance, preload=("common.db.database", "numpy"), offload=runtime.offload)
+
+
+def _give_up(error: BaseException) -> None:
+    _LOG.exception("the writer is broken", error)
+    os._exit(70)
+
+
+def _owner_token(folder: Folder, now: int) -> None:
+    """Give the owner of the data folder a token of the first administrator (``cli-token``, 0600), if there is one."""
+    path = folder.path / "cli-token"
+    with short_write(folder.database) as tx:
+        accounts = Accounts(tx)
+        admin = accounts.first_admin()
+        if admin is None:
+            return
+        if path.exists() and accounts.token_holder(path.read_text(encoding="ascii").strip()) is not None:
+            return
+        _, token = accounts.add_token(admin.name, now=now)
+    _private(path, token + "\n")
+
+
+def _announce(folder: Folder, host: str, port: int) -> None:
+    shown = "127.0.0.1" if host in ("0.0.0.0", "") else f"[{host}]" if ":" in host else host  # noqa: S104
+    told: dict[str, Any] = {
+        "pid": os.getpid(),
+        "address": f"{host}:{port}",
+        "url": f"http://{shown}:{port}",
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    _private(folder.path / "service.json", json.dumps(told) + "\n")
+
+
+def _private(path: Path, text: str) -> None:
+    """Write a file that only its owner reads, all or nothing."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    temporary.replace(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""Cleaning up: what ended tasks own and did not publish, renames that a crash cut short, old tasks.
+
+Nothing that has a final name in a row is ever deleted: what a task owns are temporary names, struck off when published.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from common.clock import Clock
+from common.db import retention
+from common.db import tasks as store
+from common.db.database import Readers
+from common.db.writer import Writer
+from common.errors import EntranceError, TaskNotFound
+from entrance.core.hooks import Hooks
+from entrance.core.intake import carry_out_pairs, strike
+from entrance.core.logs import Logs, Seal
+from executors.launchers.base import AttemptKey
+
+_DAY_MS = 86_400_000
+
+
+class Janitor:
+    """Runs at start (``recover``) and now and then (``sweep``)."""
+
+    def __init__(
+        self,
+        *,
+        readers: Readers,
+        writer: Writer,
+        logs: Logs,
+        hooks: Hooks,
+        clock: Clock,
+        work: Path,
+        days: tuple[int, int, int],
+        offload: Callable[..., Any],
+    ) -> None:
+        self._readers, self._writer, self._logs, self._hooks = readers, writer, logs, hooks
+        self._clock, self._work, self._days, self._offload = clock, work, days, offload
+
+    def recover(self) -> None:
+        """After a crash: carry out committed renames, complete logs of ended tasks, empty the work folders."""
+        with self._readers.read() as tx:
+            pairs = store.pairs(tx)
+            unsettled = store.unsettled_logs(tx)
+        for pair, task_id, _, temporary, final in pairs:
+            failed = carry_out_pairs(self._offload, [(pair, temporary, final)])
+            with self._readers.read() as tx:
+                task = store.get(tx, task_id)
+            strike(self._writer, self._hooks, task, [(pair, temporary, final)], failed)
+        for task_id, offset, lines, body in unsettled:
+            self._logs.settle(task_id, Seal(offset=offset, lines=lines, body=body))
+            self._writer.call(lambda tx, task_id=task_id: store.strike_log_body(tx, task_id))  # type: ignore[misc]
+        shutil.rmtree(self._work, ignore_errors=True)
+        self._work.mkdir(parents=True, exist_ok=True)
+
+    def sweep(self, running: Callable[[], set[AttemptKey]]) -> None:
+        """Remove what ended tasks left, files of small ended logs, and what is older than it is kept."""
+        self._remove_owned(running)
+        self._remove_old()
+
+    def remove_stale_logs(self) -> None:
+        """Files of ended logs whose whole text is in the database (a crash came between commit and removal)."""
+        for task_id in self._logs.files():
+            try:
+                with self._readers.read() as tx:
+                    row = store.log_row(tx, task_id)
+                    store.get(tx, task_id)
+            except TaskNotFound:
+                self._logs.remove(task_id)
+                continue
+            if row is not None and row[0] == 0:
+                self._logs.remove(task_id)
+
+    def _remove_owned(self, running: Callable[[], set[AttemptKey]]) -> None:
+        with self._readers.read() as tx:
+            owned = store.owned_by_ended(tx)
+        alive = {key.task_id for key in running()}
+        for task_id, kind, name in owned:
+            if task_id in alive:
+                continue  # its processes are not gone yet
+            with suppress(OSError, EntranceError):
+                if kind == "path":
+                    Path(name).unlink(missing_ok=True)
+                elif kind == "prefix":
+                    _remove_prefix(name)
+                else:
+                    continue  # uploads are ended by those who know the store
+                self._writer.call(lambda tx, i=task_id, k=kind, n=name: store.disown(tx, i, k, n))  # type: ignore[misc]
+
+    def _remove_old(self) -> None:
+        now = self._clock.now()
+        tasks_days, logs_days, results_days = self._days
+        for days, forget in (
+            (results_days, retention.forget_results),
+            (logs_days, retention.forget_logs),
+            (tasks_days, retention.forget_tasks),
+        ):
+            if not days:
+                continue
+            while ids := self._writer.call(lambda tx, f=forget, d=days: f(tx, now - d * _DAY_MS)):  # type: ignore[misc]
+                if forget is not retention.forget_results:
+                    for task_id in ids:
+                        self._logs.remove(task_id)
+
+
+def _remove_prefix(name: str) -> None:
+    """Everything whose path begins with ``name`` (a folder with all in it, or files of one beginning)."""
+    path = Path(name)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+        return
+    for found in path.parent.glob(f"{path.name}*"):
+        found.unlink(missing_ok=True)
