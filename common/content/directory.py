@@ -101,11 +101,6 @@ class DirectoryBuilder:
             raise RuntimeError("the blocks have not been taken yet")
         return self._result
 
-    @property
-    def estimate(self) -> int:
-        """Bytes that are held against the threshold of the profile."""
-        return self._estimate
-
     def add(self, entry: Entry) -> None:
         """Take one entry in."""
         name = entry.name
