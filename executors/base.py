@@ -19,7 +19,7 @@ from marshmallow import Schema
 from common.storage.base import Storage
 
 
-class StopRequested(BaseException):  # noqa: N818 - not an error: the attempt is asked to end at this step
+class StopRequested(BaseException):
     """Raised by ``ctx.step`` when the attempt must end. Let it pass; clean up nothing that a later attempt needs."""
 
 
@@ -92,6 +92,11 @@ class TaskContext(Protocol):
     @property
     def workdir(self) -> Path:
         """A folder of this attempt alone; removed when the attempt ends, however it ends."""
+        ...
+
+    @property
+    def commands(self) -> Mapping[str, Sequence[str]]:
+        """Argument lists of the commands that the administrator declared, by name; empty for all but ``command``."""
         ...
 
     @property

@@ -1,0 +1,128 @@
+"""The service's hold on its fork server: start it, talk to it, notice its end."""
+
+from __future__ import annotations
+
+import array
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from common.errors import LaunchFailed
+from executors.launchers import processes
+from executors.launchers.forkserver import DATAGRAM_BYTES
+
+KILL_BATCH = 2_000  # keys in one datagram
+_LOG = logging.getLogger(__name__)
+
+_PASSED_ON = frozenset({"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH"})
+_PASSED_ON_PREFIXES = ("LC_", "PYTHON", "SSL_CERT_", "COVERAGE_")
+
+
+def clean_environment(environment: Mapping[str, str], instance: str) -> dict[str, str]:
+    """Return what a fork server and its tasks see of the service's environment: no settings, no keys, no proxies.
+
+    It carries the marker of ``instance``, so that descendants that only fork are found by it too.
+    """
+    kept = {name: value for name, value in environment.items() if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)}
+    # OpenBLAS makes threads as soon as numpy is imported; a fork server has one.
+    return {**kept, "OPENBLAS_NUM_THREADS": "1", processes.MARKER: f"{instance}/forkserver"}
+
+
+class ForkServerProcess:
+    """One fork server, from its start to its end. ``send`` may be called by any thread, ``events`` by one."""
+
+    servers: set[int] = set()  # noqa: RUF012 - process ids of the living ones of this process, never taken for orphans
+
+    def __init__(self, *, data: Path, instance: str, preload: Sequence[str]) -> None:
+        """Start the process. What is sent before it is ready waits in the socket."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command = [sys.executable, "-P", "-m", "executors.launchers.forkserver", "--data", str(data)]
+        command += ["--control-fd", str(theirs.fileno()), "--instance", instance, "--preload", ",".join(preload)]
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                cwd="/",
+                env=clean_environment(os.environ, instance),
+                start_new_session=True,
+            )
+        except OSError as error:
+            ours.close()
+            raise LaunchFailed(f"the fork server cannot be started: {error.strerror}") from error
+        finally:
+            theirs.close()
+        self.pid = self._process.pid
+        self.servers.add(self.pid)
+        self._control = ours
+        self._sending = threading.Lock()
+
+    def send(self, request: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
+        """Send one request. Raises LaunchFailed when the fork server is gone."""
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+        data = json.dumps(request, separators=(",", ":")).encode()
+        try:
+            with self._sending:
+                self._control.sendmsg([data], rights)
+        except OSError as error:
+            raise LaunchFailed("the fork server is gone") from error
+
+    def ping(self) -> None:
+        """Ask for a sign of life, unless somebody else is still trying to send."""
+        data = json.dumps({"op": "ping"}).encode()
+        if self._sending.acquire(blocking=False):
+            try:
+                self._control.send(data)
+            except OSError:
+                pass  # gone; ``events`` ends
+            finally:
+                self._sending.release()
+
+    def kill_tasks(self, keys: Sequence[str]) -> None:
+        """Have the processes of these attempts killed; those that are gone are passed over."""
+        for start in range(0, len(keys), KILL_BATCH):
+            try:
+                self.send({"op": "kill", "keys": keys[start : start + KILL_BATCH]})
+            except LaunchFailed:
+                return  # and its tasks with it
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """Yield what the fork server tells, until it is gone."""
+        while True:
+            try:
+                data = self._control.recv(DATAGRAM_BYTES)
+            except OSError:
+                return
+            if not data:
+                return
+            yield json.loads(data)
+
+    def kill(self) -> None:
+        """SIGKILL the fork server itself; its tasks die with it."""
+        self._process.kill()
+
+    def hang_up(self) -> None:
+        """Let the fork server end everything that it started, and itself."""
+        with suppress(OSError):  # gone already
+            self._control.shutdown(socket.SHUT_RDWR)
+
+    def wait(self, timeout_seconds: float) -> bool:
+        """Wait for the end of the process; tell whether it came."""
+        try:
+            self._process.wait(timeout_seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        self.servers.discard(self.pid)
+        return True
+
+    def close(self) -> None:
+        self._control.close()

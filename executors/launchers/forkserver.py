@@ -1,0 +1,286 @@
+"""The fork server: a small, plain Python process that forks one fresh process per attempt, in a millisecond.
+
+``python -m executors.launchers.forkserver --data ABSDIR --control-fd N --instance NAME [--preload MODULES]``
+
+It has one thread, is never patched by gevent, and opens no store, database or network connection: native runtimes do not
+survive a fork. It imports the executors once, then waits on its control socket (AF_UNIX SEQPACKET, JSON):
+
+    to it     {"op": "start", "key": K} with descriptors: channel, standard output, standard error
+              {"op": "kill", "keys": [K, ...]}        {"op": "ping"}
+    from it   {"ev": "ready"}   {"ev": "pong"}   {"ev": "forked", "key": K, "pid": P}   {"ev": "refused", "key": K, "why": W}
+              {"ev": "exit", "key": K, "status": as os.waitstatus_to_exitcode, "cpu": seconds, "rss": bytes}
+
+How nothing is left behind: every task is a session leader and a child subreaper, so what it starts stays below it, however
+it detaches. When the task ends, its orphans come to the fork server, a subreaper too, where every child that is no living
+task is a leftover and is killed. ``exit`` is sent when the last of them is gone. When the control socket ends, the service
+is gone: everything is killed, then the fork server ends. It must be killed itself before tasks outlive it, and then they
+die with it (PR_SET_PDEATHSIG), and the service adopts and ends what they leave.
+"""
+
+from __future__ import annotations
+
+import argparse
+import array
+import gc
+import importlib
+import json
+import logging
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from executors import registry, runner
+from executors.channel import Channel, attempt_of
+from executors.launchers import processes
+from executors.launchers.base import Ending, Limits
+
+NICE = 10
+OOM_SCORE = 500  # of 1000: a task goes before the service when memory runs out
+DATAGRAM_BYTES = 128 << 10
+END_SECONDS = 10.0
+_DESCRIPTORS = 3
+
+
+@dataclass(eq=False)
+class _Exit:
+    """A task that has ended, until its leftovers are gone."""
+
+    event: dict[str, Any]
+    leftovers: set[int] = field(default_factory=set)
+
+
+class ForkServer:
+    """The loop around one control socket."""
+
+    def __init__(self, control: socket.socket, instance: str) -> None:
+        self._control = control
+        self._instance = instance
+        self._pid = os.getpid()
+        self._tasks: dict[int, str] = {}
+        self._pids: dict[str, int] = {}
+        self._exits: list[_Exit] = []
+        self._leftovers: set[int] = set()
+        self._wake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def serve(self) -> NoReturn:
+        """Answer requests until the service is gone; never returns, neither here nor in a forked task."""
+        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        # Its end is the end of the control socket: a signal to the service's group or unit must not come before.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        poll.register(self._wake, select.POLLIN)
+        try:
+            self._say({"ev": "ready"})
+            while True:
+                for descriptor, _ in poll.poll():
+                    if descriptor == self._wake:
+                        self._reap()
+                    else:
+                        self._answer()
+        except OSError:  # end of file counts as such, see _answer
+            self._end()
+
+    def _say(self, event: dict[str, Any]) -> None:
+        self._control.send(json.dumps(event, separators=(",", ":")).encode())
+
+    def _answer(self) -> None:
+        room = socket.CMSG_SPACE(_DESCRIPTORS * array.array("i").itemsize)
+        data, extra, _, _ = self._control.recvmsg(DATAGRAM_BYTES, room, socket.MSG_CMSG_CLOEXEC)
+        if not data:
+            raise ConnectionResetError("the service is gone")
+        descriptors = array.array("i")
+        for _, _, passed in extra:
+            descriptors.frombytes(passed)
+        request = json.loads(data)
+        match request["op"]:
+            case "start":
+                self._start(request["key"], list(descriptors))
+            case "kill":
+                for key in request["keys"]:
+                    if (pid := self._pids.get(key)) is not None:
+                        processes.kill(pid)
+            case "ping":
+                self._say({"ev": "pong"})
+
+    def _start(self, key: str, descriptors: list[int]) -> None:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._say({"ev": "refused", "key": key, "why": os.strerror(error.errno or 0)})
+            pid = -1
+        if pid == 0:
+            self._become(key, *descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        if pid > 0:
+            self._tasks[pid] = key
+            self._pids[key] = pid
+            self._say({"ev": "forked", "key": key, "pid": pid})
+
+    def _become(self, key: str, channel: int, output: int, errors: int) -> NoReturn:
+        """The rest of a forked process: be the task's process, run it, end."""
+        status = 1
+        try:
+            os.setsid()
+            processes.die_with_parent(self._pid)
+            processes.adopt_orphans()
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)
+            os.nice(NICE)
+            os.dup2(output, 1)
+            os.dup2(errors, 2)
+            for descriptor in (self._control.fileno(), self._wake, self._waker, output, errors):
+                os.close(descriptor)
+            os.environ[processes.MARKER] = f"{self._instance}/{key}"
+            os.environ.pop("OPENBLAS_NUM_THREADS", None)
+            _prefer_to_kill()
+            if "numpy.random" in sys.modules:
+                sys.modules["numpy.random"].seed()
+            status = _work(Channel(socket.socket(fileno=channel)))
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            try:
+                sys.stdout.flush()
+                sys.stderr.flush()
+            finally:
+                os._exit(status)
+
+    def _reap(self) -> None:
+        try:
+            while os.read(self._wake, 4096):
+                pass
+        except BlockingIOError:
+            pass
+        while True:
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                break
+            if ended is None:
+                break
+            pid = ended.si_pid
+            key = self._tasks.pop(pid, None)
+            if key is not None:
+                processes.kill_group_of(pid, (self._pid,))  # while the zombie still holds the number
+                del self._pids[key]
+            _, status, used = os.wait4(pid, 0)
+            self._leftovers.discard(pid)
+            if key is not None:
+                event = {
+                    "ev": "exit",
+                    "key": key,
+                    "status": os.waitstatus_to_exitcode(status),
+                    "cpu": round(used.ru_utime + used.ru_stime, 3),
+                    "rss": used.ru_maxrss << 10,
+                }
+                self._exits.append(_Exit(event))
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Kill what dead tasks left; tell of those of which nothing is left."""
+        found = {pid for pid in processes.children(self._pid) if pid not in self._tasks}
+        fresh = found - self._leftovers
+        for pid in fresh:
+            processes.kill_group_of(pid, (self._pid, *self._tasks))
+            processes.kill(pid)
+        self._leftovers = found
+        waiting = []
+        for task_exit in self._exits:
+            task_exit.leftovers = (task_exit.leftovers & found) | fresh
+            if task_exit.leftovers:
+                waiting.append(task_exit)
+            else:
+                self._say(task_exit.event)
+        self._exits = waiting
+
+    def _end(self) -> NoReturn:
+        deadline = time.monotonic() + END_SECONDS
+        while (left := processes.children(self._pid)) and time.monotonic() < deadline:
+            for pid in left:
+                processes.kill_group_of(pid, (self._pid,))
+                processes.kill(pid)
+                processes.reap(pid)
+            time.sleep(0.005)
+        os._exit(0)
+
+
+def _work(channel: Channel) -> int:
+    """Run the attempt that comes over ``channel``; return the exit status."""
+    frame = channel.receive(wait=True)
+    if frame is None:
+        return 1
+    attempt = attempt_of(frame)
+    _limit(attempt.limits)
+    end = runner.run(attempt, channel)
+    return 1 if end.ending is Ending.FAILED else 0
+
+
+def _limit(limits: Limits) -> None:
+    """Set what the process and those it starts may use. Memory is what is added to what the fork server had."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold secrets of storages
+    if limits.memory_bytes is not None:
+        _lower(resource.RLIMIT_AS, processes.address_space() + limits.memory_bytes)
+    if limits.open_files is not None:
+        _lower(resource.RLIMIT_NOFILE, limits.open_files)
+    if limits.cpu_seconds is not None:
+        _lower(resource.RLIMIT_CPU, limits.cpu_seconds)
+
+
+def _lower(what: int, value: int) -> None:
+    _, hard = resource.getrlimit(what)
+    if hard != resource.RLIM_INFINITY:
+        value = min(value, hard)
+    resource.setrlimit(what, (value, hard))
+
+
+def _prefer_to_kill() -> None:
+    try:
+        with open("/proc/self/oom_score_adj", "w") as score:
+            score.write(str(OOM_SCORE))
+    except OSError:
+        pass  # a container may not allow it; then all are equal
+
+
+def _preload(modules: list[str]) -> None:
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            logging.getLogger(__name__).warning("not preloaded: %s (%s)", module, error)
+    registry.load_all()
+
+
+def main() -> NoReturn:
+    """Entry point of the fork server's process."""
+    parser = argparse.ArgumentParser(prog="executors.launchers.forkserver")
+    parser.add_argument("--data", required=True, help="the service's data folder, absolute; for people and for ps")
+    parser.add_argument("--control-fd", type=int, required=True)
+    parser.add_argument("--instance", required=True)
+    parser.add_argument("--preload", default="", help="modules, separated by commas")
+    options = parser.parse_args()
+    control = socket.socket(fileno=options.control_fd)
+    control.setblocking(True)
+    control.set_inheritable(False)
+    processes.adopt_orphans()
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+    _preload([module for module in options.preload.split(",") if module])
+    gc.collect()
+    gc.freeze()
+    ForkServer(control, options.instance).serve()
+
+
+if __name__ == "__main__":
+    main()

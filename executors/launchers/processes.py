@@ -1,0 +1,176 @@
+"""Linux processes: ties between them, finding what an attempt left behind, and what a tree of them uses.
+
+Sources: prctl(2), proc(5). The kernel must be built with CONFIG_PROC_CHILDREN, as those of all distributions are.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+from typing import NamedTuple
+
+MARKER = "ENTRANCE_TASK"
+"""Variable in the environment of all processes below a fork server: ``{instance}/`` and ``forkserver`` or an attempt."""
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_TICK = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of every descendant whose own parent ends (a child subreaper)."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with_parent(parent: int) -> None:
+    """Have this process killed when the thread that forked it ends; ends it now if ``parent`` is gone already."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _prctl(option: int, value: int) -> None:
+    if _LIBC.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+
+
+def children(pid: int | str) -> list[int]:
+    """Return the children of a process, zombies included; none when it is gone."""
+    found: list[int] = []
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - names are all that is wanted, often
+        for thread in threads:
+            found += map(int, _read(f"/proc/{pid}/task/{thread}/children").split())
+    except OSError:
+        pass
+    return found
+
+
+def marked(instance: str, besides: Collection[int] = ()) -> list[int]:
+    """Return the living processes that carry the marker of ``instance``, but neither this one nor those ``besides``."""
+    mark = f"{MARKER}={instance}/".encode()
+    found = []
+    for name in os.listdir("/proc"):  # noqa: PTH208 - as above
+        if not name.isdigit():
+            continue
+        pid = int(name)
+        if pid == os.getpid() or pid in besides:
+            continue
+        try:
+            environment = _read(f"/proc/{pid}/environ")
+        except OSError:  # gone, or not ours to read
+            continue
+        if environment.startswith(mark) or b"\0" + mark in environment:
+            found.append(pid)
+    return found
+
+
+def strangers(spared: Collection[int]) -> list[int]:
+    """Return the children of this process, zombies included, that it never started: orphans that came to it.
+
+    Told by the session: what this process starts stays in its own, or is among those ``spared``.
+    """
+    session = os.getsid(0)
+    found = []
+    for pid in children("self"):
+        if pid in spared:
+            continue
+        try:
+            if os.getsid(pid) != session:
+                found.append(pid)
+        except ProcessLookupError:
+            continue
+    return found
+
+
+def kill(pid: int) -> None:
+    """SIGKILL a process, if it is there."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def kill_group_of(pid: int, besides: Collection[int]) -> None:
+    """SIGKILL the process group that ``pid`` is in, unless its number is one of ``besides``."""
+    with suppress(ProcessLookupError, PermissionError):
+        group = os.getpgid(pid)
+        if group not in besides:
+            os.killpg(group, signal.SIGKILL)
+
+
+def reap(pid: int) -> None:
+    """Take note of the end of a child that nobody waits for; nothing when it lives or somebody else took it."""
+    with suppress(OSError):
+        os.waitpid(pid, os.WNOHANG)
+
+
+class Usage(NamedTuple):
+    """What a tree of processes uses: resident bytes, CPU seconds, bytes read and written by system calls, processes."""
+
+    rss: int
+    cpu_seconds: float
+    read_bytes: int
+    written_bytes: int
+    processes: int
+
+
+def usage(roots: Iterable[int]) -> dict[int, Usage]:
+    """Return the usage of the process tree below (and with) each of ``roots``; those that are gone are left out.
+
+    CPU and bytes include processes that ended and were waited for. Touches nothing but files, so it may run in any thread.
+    """
+    return {root: total for root in roots if (total := _tree(root)).processes}
+
+
+def _tree(root: int) -> Usage:
+    rss = ticks = read = written = processes = 0
+    open_pids = [root]
+    while open_pids:
+        pid = open_pids.pop()
+        try:
+            # The name, in brackets, may hold anything; fields are numbered from 3 behind it.
+            fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+            if fields[0] in (b"Z", b"X"):
+                continue
+            counters = dict(line.split(b": ") for line in _read(f"/proc/{pid}/io").splitlines())
+        except (OSError, IndexError, ValueError):
+            continue
+        ticks += sum(map(int, fields[11:15]))  # utime, stime, cutime, cstime
+        rss += int(fields[21]) * _PAGE
+        read += int(counters.get(b"rchar", 0))
+        written += int(counters.get(b"wchar", 0))
+        processes += 1
+        open_pids += children(pid)
+    return Usage(rss, ticks / _TICK, read, written, processes)
+
+
+def memory_kills() -> int:
+    """Return how many processes the kernel has killed since it started because memory ran out."""
+    try:
+        for line in _read("/proc/vmstat").splitlines():
+            if line.startswith(b"oom_kill "):
+                return int(line.split()[1])
+    except OSError:
+        pass
+    return 0
+
+
+def address_space() -> int:
+    """Return the bytes of address space that this process has now."""
+    return int(_read("/proc/self/statm").split()[0]) * _PAGE
+
+
+def _read(path: str) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        parts = []
+        while data := os.read(descriptor, 1 << 16):
+            parts.append(data)
+        return b"".join(parts)
+    finally:
+        os.close(descriptor)
