@@ -1,0 +1,55 @@
+"""Fixtures of all tests: the needs of ``needs.py``, and real running services."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import needs
+import pytest
+from factories import Service
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(name): left out where a program is missing (tests/needs.py)")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("needs"):
+        for name in marker.args:
+            if not needs.present(name):
+                packages = " ".join(needs.NEEDS[name][1])
+                if needs.must_be_there():
+                    pytest.fail(f"{name} is missing (Debian: {packages})", pytrace=False)
+                pytest.skip(f"{name} is missing (Debian: {packages})")
+
+
+@pytest.fixture
+def make_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Service]]:
+    """A maker of services, each in a folder of its own; not yet started. All are ended after the test.
+
+    ``make_service(SCHEDULER__SLOTS="4")`` sets settings.
+    """
+    made: list[Service] = []
+
+    def make(**settings: str) -> Service:
+        service = Service(data=tmp_path_factory.mktemp("service") / "data", settings=settings)
+        made.append(service)
+        return service
+
+    yield make
+    for service in made:
+        service.cli("stop", check=False)
+
+
+@pytest.fixture
+def service(make_service: Callable[..., Service]) -> Service:
+    """A running service of this test alone."""
+    return make_service().start()
+
+
+@pytest.fixture(scope="session")
+def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A running service that many tests use, one after the other: look only at what you made, stop nothing."""
+    service = Service(data=tmp_path_factory.mktemp("shared") / "data").start()
+    yield service
+    service.cli("stop", check=False)
