@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from factories import PROJECT_ROOT
+
 from prove import GROUPS, Claim, Environment, Miss, all_claims
 
 
