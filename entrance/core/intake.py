@@ -126,7 +126,7 @@ class Intake:
             live.state = state
         live.reported = True
         self._measure(live)
-        if live.slices and state is not None:
+        if live.slices:
             self._merge(live)
 
     def rows(self, key: AttemptKey, part: Slice) -> None:

@@ -8,7 +8,6 @@ start does the same work: there is one road.
 from __future__ import annotations
 
 import fcntl
-
 import os
 import threading
 import time

@@ -3,10 +3,10 @@
     {folder}/{id // 10000}/{id}.log    lines, UTF-8, each ``yyyy-MM-dd HH:mm:ss.SSS LEVEL text`` or a continuation
     {folder}/{id // 10000}/{id}.idx    offset of every 256th line, eight bytes each, little-endian
 
-A log begins with lines that follow from the task's row (``head``), so a task that nobody has run has a log and no file. What
-is appended waits in memory for at most ``FLUSH_SECONDS``; readers see only what is in the file. A log is sealed by the writer
-thread within the transaction that ends its task: the last lines (of a small log: all) are committed with the end, and only
-then the file is appended or removed. Reading from line n costs the same wherever n is.
+A log begins with lines that follow from the task's row (``head``), so a task that nobody has run has a log and no file.
+What is appended waits in memory for at most ``FLUSH_SECONDS``; readers see only what is in the file. A log is sealed by the
+writer thread within the transaction that ends its task: the last lines (of a small log: all) are committed with the end, and
+only then the file is appended or removed. Reading from line n costs the same wherever n is.
 """
 
 from __future__ import annotations
@@ -187,8 +187,9 @@ class Logs:
         with self._lock:
             log = self._open.pop(task_id, None)
             self._dirty.discard(task_id)
-        offload(self.settle, task_id, seal)
-        return seal.offset > 0 and log is not None
+        if log is None or log.size:
+            offload(self.settle, task_id, seal)
+        return seal.offset > 0
 
     def settle(self, task_id: int, seal: Seal) -> None:
         """Bring the file of an ended log to what was committed (also at start, after a crash in between)."""
