@@ -1,0 +1,40 @@
+"""``create_app(core)``: wiring only. The order of a request: guard, dialect's door, view; whatever fails, the error desk."""
+
+from __future__ import annotations
+
+from flask import Flask, request
+
+from entrance.dialects.linkis import dialect as linkis
+from entrance.web import ops
+from entrance.web.api import ErrorDesk, make_api
+from entrance.web.auth import Auth
+from entrance.web.core import Core
+from entrance.web.dialect import Dialects
+from entrance.web.guard import Guard
+from entrance.web.state import EXTENSION, Web
+
+
+def create_app(core: Core) -> Flask:
+    """Return the WSGI application of a service, with every dialect."""
+    app = Flask("entrance", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = core.settings.limits.body_bytes
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+
+    dialects = Dialects([linkis.make()])
+    guard = Guard(core.settings)
+    guard.install(app)
+    ErrorDesk(dialects).install(app)
+    app.register_blueprint(ops.blueprint)
+    apis = {dialect.name: make_api(app, dialect) for dialect in dialects.all}
+    app.extensions[EXTENSION] = Web(core=core, auth=Auth(core), ops=ops.Ops(core, apis))
+
+    @app.before_request
+    def enter() -> None:
+        guard.check()
+        dialect = dialects.of(request.path)
+        if dialect is not None:
+            dialect.enter()
+
+    return app

@@ -1,0 +1,41 @@
+"""The Linkis dialect as the application sees it: its blueprints, its door and its errors."""
+
+from __future__ import annotations
+
+from flask import request
+
+from entrance.dialects.linkis import accounts, history, operation, own, users, views
+from entrance.dialects.linkis.door import caller_of
+from entrance.dialects.linkis.envelope import BASE, ROOT
+from entrance.dialects.linkis.errors import BadVersion, render_error
+from entrance.web.dialect import Dialect, set_caller
+
+_OPEN = (f"{BASE}/user/", f"{BASE}/gateway/heartbeat")
+
+
+def make() -> Dialect:
+    """Return the dialect."""
+    return Dialect(
+        name="linkis",
+        title="Entrance: Linkis API",
+        prefixes=(ROOT,),
+        blueprints=(
+            users.blueprint,
+            views.blueprint,
+            history.blueprint,
+            operation.blueprint,
+            own.blueprint,
+            accounts.blueprint,
+        ),
+        enter=_enter,
+        render_error=render_error,
+    )
+
+
+def _enter() -> None:
+    path = request.path
+    if not path.startswith(f"{BASE}/") and path != BASE:
+        raise BadVersion(path[len(ROOT) + 1 :].partition("/")[0])
+    if request.method == "OPTIONS" or path.startswith(_OPEN):
+        return
+    set_caller(caller_of(request))

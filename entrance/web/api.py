@@ -1,0 +1,84 @@
+"""flask-smorest for several dialects in one application: one OpenAPI document each, one way to answer errors for all.
+
+Every error ends here: those of TaskService, those that routing raises before any blueprint is known, and bugs. The dialect
+of the path gives the answer its form; ``Allow``, ``WWW-Authenticate`` and ``Retry-After`` are kept whatever it does.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from flask import Flask, Response, request
+from flask_smorest import Api
+from werkzeug.exceptions import HTTPException
+
+from common.errors import Closing, Draining, EntranceError, TooLarge
+from entrance.web.dialect import Dialect, Dialects
+from entrance.web.errors import TooManyTries, WrongMethod, from_bug, from_http
+
+RETRY_SECONDS = 5  # what a client may wait while the service takes no tasks
+
+
+class DialectApi(Api):  # type: ignore[misc]
+    """One dialect's document. Error handlers belong to the application (``ErrorDesk``), not to the last Api made."""
+
+    def _register_error_handlers(self) -> None:
+        """Leave errors to ``ErrorDesk``."""
+
+    def _register_doc_blueprint(self) -> None:
+        """Leave documents to ``entrance.web.ops``."""
+
+
+def make_api(app: Flask, dialect: Dialect) -> DialectApi:
+    """Register the dialect's blueprints and return what knows its OpenAPI document."""
+    prefix = dialect.name.upper()
+    app.config[f"{prefix}_API_TITLE"] = dialect.title
+    app.config[f"{prefix}_API_VERSION"] = "v1"
+    app.config[f"{prefix}_OPENAPI_VERSION"] = "3.0.3"
+    api = DialectApi(app, config_prefix=prefix)
+    for blueprint in dialect.blueprints:
+        api.register_blueprint(blueprint)
+    return api
+
+
+class ErrorDesk:
+    """Turns whatever went wrong into an answer."""
+
+    def __init__(self, dialects: Dialects) -> None:
+        self._dialects = dialects
+
+    def install(self, app: Flask) -> None:
+        app.register_error_handler(EntranceError, self.answer)
+        app.register_error_handler(HTTPException, lambda error: self.answer(from_http(error), error))
+        app.register_error_handler(Exception, lambda error: self.answer(from_bug(error)))
+
+    def answer(self, error: EntranceError, http: HTTPException | None = None) -> Response:
+        """Return the answer in the form of the path's dialect."""
+        dialect = self._dialects.of(request.path)
+        response = plain_error(error) if dialect is None else dialect.render_error(error)
+        kept = {name: value for name, value in (http.get_headers() if http else ()) if name in _KEPT}
+        if isinstance(error, WrongMethod):
+            kept["Allow"] = ", ".join(error.allowed)
+        elif isinstance(error, TooManyTries):
+            kept["Retry-After"] = str(error.retry_after_seconds)
+        elif isinstance(error, (Draining, Closing)):
+            kept["Retry-After"] = str(RETRY_SECONDS)
+        elif isinstance(error, TooLarge):
+            kept["Connection"] = "close"
+        for name, value in kept.items():
+            response.headers[name] = value
+        return response
+
+
+_KEPT = frozenset({"Allow", "WWW-Authenticate", "Retry-After"})
+
+
+def plain_error(error: EntranceError) -> Response:
+    """Return the form of errors outside all dialects."""
+    return plain({"error": error.code, "message": str(error)}, error.http_status)
+
+
+def plain(value: Any, status: int = 200) -> Response:
+    """Return a JSON answer without any envelope."""
+    return Response(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"), status, mimetype="application/json")

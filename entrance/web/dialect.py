@@ -1,0 +1,58 @@
+"""What a dialect shows the web side, and which dialect answers for a path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from flask import Response, g
+
+from common.errors import EntranceError, NotLoggedIn
+from entrance.core.model import Caller
+from entrance.web.parsing import DialectBlueprint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """One outside API.
+
+    ``prefixes`` are the paths that it answers for, errors without a route included; of several dialects the longest prefix
+    counts. ``enter`` runs before the view of every request below them: it sets the caller (``set_caller``) or raises.
+    ``render_error`` turns any expected error into an answer in the dialect's own form and status code.
+    """
+
+    name: str  # of its OpenAPI document
+    title: str
+    prefixes: Sequence[str]
+    blueprints: Sequence[DialectBlueprint]
+    enter: Callable[[], None]
+    render_error: Callable[[EntranceError], Response]
+
+
+class Dialects:
+    """All dialects of one application."""
+
+    def __init__(self, dialects: Sequence[Dialect]) -> None:
+        self.all = tuple(dialects)
+        pairs = [(prefix, d) for d in dialects for prefix in d.prefixes]
+        self._by_length = sorted(pairs, key=lambda pair: -len(pair[0]))
+
+    def of(self, path: str) -> Dialect | None:
+        """Return the dialect that answers for ``path``; None = the service itself."""
+        for prefix, dialect in self._by_length:
+            if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
+                return dialect
+        return None
+
+
+def set_caller(caller: Caller) -> None:
+    """Note who makes the current request."""
+    g.caller = caller
+
+
+def the_caller() -> Caller:
+    """Return who makes the current request. Raises NotLoggedIn."""
+    caller: Caller | None = g.get("caller")
+    if caller is None:
+        raise NotLoggedIn
+    return caller

@@ -1,0 +1,110 @@
+"""What is refused before anybody looks at a request, and the headers that every answer carries.
+
+* A body larger than the limit.
+* A ``Host`` that is a name which we do not go by: a foreign name that points to our address is how a web page reaches
+  services of the inner network (DNS rebinding). Addresses need no list, since no name was resolved for them.
+* Changes that come from another site. ``Sec-Fetch-Site``, if there, must be same-origin or none; else ``Origin``, if there,
+  must be our own. A listed origin may do what our own may. GETs that change something (kill and pause in Linkis) are
+  declared with ``changes_state`` and count as changes.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from flask import Flask, Request, Response, current_app, request
+
+from common.config import Settings
+from common.errors import BadInput, Forbidden, TooLarge
+
+View = TypeVar("View", bound=Callable[..., object])
+
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+_CSP = "default-src 'none'; frame-ancestors 'none'"
+_HEADERS = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Content-Security-Policy", _CSP),
+    ("Cache-Control", "no-store"),
+)
+
+
+def changes_state(view: View) -> View:
+    """Declare a view that changes something although GET may reach it."""
+    view.changes_state = True  # type: ignore[attr-defined]
+    return view
+
+
+class Guard:
+    """The checks of one service."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._limit = settings.limits.body_bytes
+        self._names = {"localhost", settings.service.host.lower(), socket.gethostname().lower()}
+        self._origins = frozenset(o.lower().rstrip("/") for o in settings.auth.allowed_origins)
+        self._names.update(filter(None, (urlsplit(origin).hostname for origin in self._origins)))
+
+    def install(self, app: Flask) -> None:
+        """Give every answer its headers. ``check`` is called by the application, in its own order."""
+        app.after_request(self._headers)
+
+    def check(self) -> None:
+        """Raises TooLarge, BadInput or Forbidden when the current request must not go on."""
+        length = request.content_length
+        if length is not None and length > self._limit:
+            raise TooLarge(f"the request body is larger than {self._limit} bytes")
+        host = request.environ.get("HTTP_HOST")
+        if host is not None and not self._our_host(host):
+            raise Forbidden("the Host header names another service")
+        if self._is_change(request) and not self._from_our_side(request, host):
+            raise Forbidden("changes from another site are refused")
+
+    def _our_host(self, host: str) -> bool:
+        try:
+            parts = urlsplit(f"//{host}")
+            name, _ = parts.hostname or "", parts.port
+        except ValueError as error:
+            raise BadInput("the Host header is malformed") from error
+        if name in self._names or name.endswith(".localhost"):
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+    def _is_change(self, req: Request) -> bool:
+        if req.method not in _READS:
+            return True
+        view = current_app.view_functions.get(req.endpoint or "")
+        return getattr(view, "changes_state", False) and req.method != "OPTIONS"
+
+    def _from_our_side(self, req: Request, host: str | None) -> bool:
+        origin = req.headers.get("Origin")
+        if origin is not None and origin.lower() in self._origins:
+            return True
+        site = req.headers.get("Sec-Fetch-Site")
+        if site is not None:
+            return site in ("same-origin", "none")
+        return origin is None or urlsplit(origin).netloc.lower() == (host or "").lower()
+
+    def _headers(self, response: Response) -> Response:
+        headers = response.headers
+        for name, value in _HEADERS:
+            headers.setdefault(name, value)
+        origin = request.headers.get("Origin")
+        if origin is not None and self._origins:
+            headers.add("Vary", "Origin")
+            if origin.lower() in self._origins:
+                headers["Access-Control-Allow-Origin"] = origin
+                headers["Access-Control-Allow-Credentials"] = "true"
+                headers["Access-Control-Allow-Headers"] = "authorization,Content-Type,Token-Code,Token-User"
+                headers["Access-Control-Allow-Methods"] = "POST,GET,OPTIONS,PUT,HEAD,DELETE"
+                headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+        return response

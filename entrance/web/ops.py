@@ -1,0 +1,109 @@
+"""For those who run the service: is it up, may it be used, what does it do, what does it offer.
+
+``/health`` and ``/ready`` are open and say nothing of the work. ``/metrics`` is for anybody with an account (Prometheus
+sends a bearer token). ``/openapi.json`` lists the documents of the dialects.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+
+from flask import Blueprint, Response, request
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from common.db import tasks
+from common.errors import NotLoggedIn
+from common.task import State
+from entrance.web.api import DialectApi, plain
+from entrance.web.core import Core
+from entrance.web.errors import NoRoute
+from entrance.web.state import the_auth, the_core, the_web
+
+blueprint = Blueprint("ops", __name__)
+
+
+class Numbers:
+    """Reads the service's figures at the moment of the scrape."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def collect(self) -> Iterable[Metric]:
+        core = self._core
+        yield GaugeMetricFamily("entrance_hub_lag_seconds", "How late the event loop last was.", value=core.hub_lag())
+        with core.readers.read() as tx:
+            counts = tasks.counts(tx)
+        by_state = GaugeMetricFamily("entrance_tasks", "Tasks by state.", labels=["state"])
+        for state in State:
+            by_state.add_metric([state.value], counts.get(state, 0))
+        yield by_state
+        queue = core.service.queue()
+        yield GaugeMetricFamily("entrance_slots", "Work that may be done at the same time, in cores.", value=queue.slots)
+        yield GaugeMetricFamily("entrance_slots_used", "Slots that are taken, in cores.", value=queue.slots_used)
+        yield GaugeMetricFamily("entrance_online", "1 while new tasks are taken.", value=int(queue.online))
+        yield GaugeMetricFamily("entrance_groups", "Groups that have tasks.", value=len(queue.groups))
+        yield CounterMetricFamily("entrance_writer_commits", "Commits of the one writer.", value=core.writer.commits)
+        yield CounterMetricFamily("entrance_writer_changes", "Changes in these commits.", value=core.writer.changes)
+
+
+class Ops:
+    """What the operators' endpoints answer from."""
+
+    def __init__(self, core: Core, apis: Mapping[str, DialectApi]) -> None:
+        self._documents = {name: json.dumps(api.spec.to_dict()).encode() for name, api in apis.items()}
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(Numbers(core))
+
+    def metrics(self) -> bytes:
+        """Return the figures in Prometheus' text form."""
+        return generate_latest(self._registry)
+
+    def names(self) -> list[str]:
+        """Return the names of the documents."""
+        return sorted(self._documents)
+
+    def document(self, name: str) -> bytes | None:
+        """Return an OpenAPI document as JSON."""
+        return self._documents.get(name)
+
+
+@blueprint.get("/health")
+def health() -> Response:
+    """The process answers."""
+    return plain({"status": "ok"})
+
+
+@blueprint.get("/ready")
+def ready() -> Response:
+    """The database answers and new tasks are taken; else 503."""
+    core = the_core()
+    with core.readers.read() as tx:
+        tx.connection.execute("SELECT 1").fetchone()
+    online = core.service.queue().online
+    return plain({"status": "ready" if online else "offline"}, 200 if online else 503)
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """Figures for Prometheus."""
+    if the_auth().credentials(request) is None:
+        raise NotLoggedIn
+    return Response(the_web().ops.metrics(), content_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+@blueprint.get("/openapi.json")
+def documents() -> Response:
+    """The OpenAPI documents that there are, by dialect."""
+    return plain({"documents": {name: f"/openapi/{name}.json" for name in the_web().ops.names()}})
+
+
+@blueprint.get("/openapi/<name>.json")
+def document(name: str) -> Response:
+    """The OpenAPI document of one dialect."""
+    body = the_web().ops.document(name)
+    if body is None:
+        raise NoRoute
+    return Response(body, mimetype="application/json")

@@ -1,0 +1,108 @@
+"""gevent's pywsgi with what a service on its own needs.
+
+* ``TCP_NODELAY``, and small answers in one send: head and body in two sends cost 40 ms of delayed acknowledgement each.
+* A turn for everybody: a peer whose next request is always there would never let the event loop run.
+* An idle limit, so that slow clients hold no connection for ever; event streams, which only write, live on.
+* Requests whose length could be read in two ways are refused and their connection is closed (request smuggling).
+* What is left of a body that was too large is not read to its end.
+
+Imported by ``entrance.__main__`` alone, after the patching.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+from gevent import socket as sockets
+from gevent.pool import Pool
+from gevent.pywsgi import WSGIHandler, WSGIServer
+
+BACKLOG = 1024
+SMALL_ANSWER_BYTES = 64 << 10  # sent together with the head
+MAX_DISCARDED_BYTES = 16 << 20  # read of a refused body, so that the client sees the answer
+
+_BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s"
+
+
+class Ambiguous(ValueError):
+    """The length of a request can be read in more than one way."""
+
+
+class FairHandler(WSGIHandler):  # type: ignore[misc]
+    """One connection."""
+
+    idle_seconds = 60
+
+    def handle(self) -> None:
+        self.socket.settimeout(self.idle_seconds)
+        super().handle()
+
+    def handle_one_request(self) -> Any:
+        gevent.sleep(0)
+        return super().handle_one_request()
+
+    def MessageClass(self, *args: Any) -> Any:  # noqa: N802 - pywsgi's name
+        headers = super().MessageClass(*args)
+        lengths = headers.get_all("content-length") or []
+        encodings = headers.get_all("transfer-encoding") or []
+        if (lengths and encodings) or len(lengths) > 1 or len(encodings) > 1:
+            raise Ambiguous("Content-Length and Transfer-Encoding exclude each other, and each comes once")
+        if lengths and not (lengths[0].isascii() and lengths[0].strip().isdigit()):
+            raise Ambiguous("Content-Length is not a number")
+        if encodings and encodings[0].strip().lower() != "chunked":
+            raise Ambiguous("the only Transfer-Encoding is chunked")
+        return headers
+
+    def _handle_client_error(self, ex: BaseException) -> tuple[str, bytes]:
+        text = str(ex).encode("utf-8", "replace") if isinstance(ex, Ambiguous) else b"this is not a request of HTTP/1.1"
+        return "400", _BAD_REQUEST % (len(text), text)
+
+    def _write_with_headers(self, data: bytes) -> None:
+        self.headers_sent = True
+        self.finalize_headers()
+        head = bytearray(b"HTTP/1.1 " + self.status + b"\r\n")
+        for name, value in self.response_headers:
+            head += name + b": " + value + b"\r\n"
+        head += b"\r\n"
+        if self.response_use_chunked or len(data) > SMALL_ANSWER_BYTES:
+            self._sendall(head)
+            self._write(data)
+        else:
+            self._sendall(head + data)
+
+    def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[..., None]:
+        if status.startswith("413"):
+            body = self.wsgi_input
+            body.chunked_input = False
+            if body.content_length is not None:
+                body.content_length = min(body.content_length, body.position + MAX_DISCARDED_BYTES)
+        write: Callable[..., None] = super().start_response(status, headers, exc_info)
+        return write
+
+    def log_request(self) -> None:
+        """Nothing: requests are not logged."""
+
+
+def listen(host: str, port: int) -> sockets.socket:
+    """Return a listening socket whose connections send at once; port 0 takes a free one. Raises OSError."""
+    family = sockets.AF_INET6 if ":" in host else sockets.AF_INET
+    listener = sockets.socket(family, sockets.SOCK_STREAM)
+    try:
+        listener.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
+        listener.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def make_server(
+    listener: sockets.socket, application: Callable[..., Any], *, connections: int, idle_seconds: int
+) -> WSGIServer:
+    """Return a server for at most ``connections`` at a time; ``start``, then ``stop(timeout)`` to let requests end."""
+    handler = type("Handler", (FairHandler,), {"idle_seconds": idle_seconds})
+    return WSGIServer(listener, application, log=None, spawn=Pool(connections), handler_class=handler)
