@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from entrance.cli.client import Client, Rejected, part
 from entrance.cli.frame import EXIT_FAILED, Env, note, print_line, with_env
 from entrance.cli.tasks import priority_value
+
+MOST_AT_ONCE = 1000  # ids in one request: the service's limit
 
 
 @click.command()
@@ -18,7 +19,7 @@ from entrance.cli.tasks import priority_value
 @click.pass_context
 def kill(context: click.Context, env: Env, task_ids: Sequence[str]) -> None:
     """End tasks, now and for ever. Returns when their processes are gone."""
-    _each(context, env, task_ids, lambda client, task_id: _post(client, task_id, "kill"))
+    _act(context, env, "kill", task_ids)
 
 
 @click.command()
@@ -27,7 +28,7 @@ def kill(context: click.Context, env: Env, task_ids: Sequence[str]) -> None:
 @click.pass_context
 def pause(context: click.Context, env: Env, task_ids: Sequence[str]) -> None:
     """Pause tasks. They keep the work done and use no process until `resume`."""
-    _each(context, env, task_ids, lambda client, task_id: _post(client, task_id, "pause"))
+    _act(context, env, "pause", task_ids)
 
 
 @click.command()
@@ -36,7 +37,7 @@ def pause(context: click.Context, env: Env, task_ids: Sequence[str]) -> None:
 @click.pass_context
 def resume(context: click.Context, env: Env, task_ids: Sequence[str]) -> None:
     """Let paused tasks go on from where they stood."""
-    _each(context, env, task_ids, lambda client, task_id: _post(client, task_id, "resume"))
+    _act(context, env, "resume", task_ids)
 
 
 @click.command()
@@ -46,7 +47,7 @@ def resume(context: click.Context, env: Env, task_ids: Sequence[str]) -> None:
 @click.pass_context
 def priority(context: click.Context, env: Env, task_ids: Sequence[str], level: int) -> None:
     """Give tasks another PRIORITY: a number, or BACKGROUND, LOW, NORMAL, HIGH, URGENT, CRITICAL."""
-    _each(context, env, task_ids, lambda client, task_id: _post(client, task_id, "priority", {"priority": level}))
+    _act(context, env, "priority", task_ids, priority=level)
 
 
 @click.command()
@@ -55,43 +56,23 @@ def priority(context: click.Context, env: Env, task_ids: Sequence[str], level: i
 @click.pass_context
 def rerun(context: click.Context, env: Env, task_ids: Sequence[str]) -> None:
     """Submit the work of ended tasks again, as new tasks; prints `taskID execID` of each."""
-    _each(context, env, task_ids, _rerun, show=lambda told: f"{told['taskID']} {told['execID']}")
+    _act(context, env, "rerun", task_ids)
 
 
-def _post(client: Client, task_id: str, verb: str, body: Any = None) -> dict[str, Any]:
-    # sent again it does no harm: every verb of these has the same effect twice
-    return client.linkis("POST", f"/entrance/{part(task_id)}/{verb}", body=body or {}, repeatable=True)
-
-
-def _rerun(client: Client, task_id: str) -> dict[str, Any]:
-    data = client.linkis("POST", "/entrance/actions", body={"action": "rerun", "ids": [task_id]})
-    item: dict[str, Any] = data["items"][0]
-    if item.get("status"):
-        raise Rejected(str(item.get("message") or ""), 400, item)
-    return item
-
-
-def _each(
-    context: click.Context,
-    env: Env,
-    task_ids: Sequence[str],
-    act: Callable[[Client, str], dict[str, Any]],
-    show: Callable[[dict[str, Any]], str] | None = None,
-) -> None:
+def _act(context: click.Context, env: Env, action: str, task_ids: Sequence[str], **more: Any) -> None:
     """Do it to each task; one's refusal does not keep the others from it. Exit status 1 when one was refused."""
     client = env.client()
     items: list[dict[str, Any]] = []
-    for task_id in task_ids:
-        try:
-            told = act(client, task_id)
-        except Rejected as error:
-            items.append({"id": task_id, "ok": False, "message": str(error)})
-            note(f"entrance: task {task_id}: {error}")
-            continue
-        items.append({"id": task_id, "ok": True, **told})
-        if show is not None and not env.json:
-            print_line(show(told))
+    for begin in range(0, len(task_ids), MOST_AT_ONCE):
+        body = {"action": action, "ids": list(task_ids[begin : begin + MOST_AT_ONCE]), **more}
+        # all but rerun have the same effect when they are sent twice
+        items += client.linkis("POST", "/entrance/actions", body=body, repeatable=action != "rerun")["items"]
     if env.json:
         env.print_json(items)
-    if not all(item["ok"] for item in items):
+    for item in items:
+        if item["status"] != 0:
+            note(f"entrance: task {item['id']}: {item['message']}")
+        elif action == "rerun" and not env.json:
+            print_line(f"{item['taskID']} {item['execID']}")
+    if any(item["status"] != 0 for item in items):
         context.exit(EXIT_FAILED)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from entrance.cli.client import Client, new_idempotency_key, part
+from entrance.cli.client import Client, Rejected, new_idempotency_key, part
 from entrance.cli.frame import Env, duration_text, note, print_line, print_table, size_text, with_env
 
 CREATOR = "CLI"
@@ -197,7 +197,7 @@ def show(env: Env, task_id: str) -> None:
         "progress": client.linkis("GET", f"/entrance/{number}/progress"),
         "attempts": _listed(client, number, "attempts"),
         "history": _listed(client, number, "history"),
-        "children": _listed(client, number, "children"),
+        "children": _listed(client, number, "children", "tasks"),
         "result": result_page(client, task) if task["status"] == "Succeed" else None,
     }
     if env.json:
@@ -218,14 +218,14 @@ def find_task(client: Client, task_id: str) -> dict[str, Any]:
 
 
 def result_page(client: Client, task: Mapping[str, Any], rows: int = 20) -> dict[str, Any] | None:
-    """Return ``{columns, rows}`` with the first rows of a task's result; None when it has none."""
-    tree = client.linkis("GET", "/filesystem/getDirFileTrees", query={"path": task["resultLocation"]}).get("dirFileTrees")
-    for child in (tree or {}).get("children") or []:
-        query = {"path": child["path"], "page": 1, "pageSize": rows}
+    """Return ``{columns, rows}`` with the first rows of a task's result; None when it has none, or none any more."""
+    try:
+        query = {"path": f"{task['resultLocation']}/_0.dolphin", "page": 1, "pageSize": rows}
         data = client.linkis("GET", "/filesystem/openFile", query=query)
-        columns = [column["columnName"] for column in data.get("metadata") or []]
-        return {"columns": columns, "rows": data.get("fileContent") or []}
-    return None
+    except Rejected:
+        return None
+    columns = [column["columnName"] for column in data.get("metadata") or []]
+    return {"columns": columns, "rows": data.get("fileContent") or []}
 
 
 def state_word(task: Mapping[str, Any]) -> str:
@@ -237,8 +237,8 @@ def state_word(task: Mapping[str, Any]) -> str:
     return STATES.get(str(task["status"]), str(task["status"]))
 
 
-def _listed(client: Client, number: str, what: str) -> list[dict[str, Any]]:
-    found = client.linkis("GET", f"/entrance/{number}/{what}").get(what)
+def _listed(client: Client, number: str, what: str, key: str = "") -> list[dict[str, Any]]:
+    found = client.linkis("GET", f"/entrance/{number}/{what}").get(key or what)
     return found if isinstance(found, list) else []
 
 
