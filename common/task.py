@@ -204,7 +204,28 @@ class RetryDue:
     """``retry_at`` has come."""
 
 
-Event = Ready | Picked | Pause | Resume | Kill | Succeeded | ChildrenEnded | Failed | Stopped | Lost | TimedOut | RetryDue
+@dataclass(frozen=True, kw_only=True)
+class Hopeless:
+    """What the task waits for will not come: it fails without having run."""
+
+    reason: str
+
+
+Event = (
+    Ready
+    | Hopeless
+    | Picked
+    | Pause
+    | Resume
+    | Kill
+    | Succeeded
+    | ChildrenEnded
+    | Failed
+    | Stopped
+    | Lost
+    | TimedOut
+    | RetryDue
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -387,6 +408,8 @@ def decide(task: Task, event: Event, now: int, *, ladder_ms: tuple[int, ...] = D
             )
         case Ready() if task.state is State.CREATED:
             return _queue(task, now)
+        case Hopeless(reason=reason) if task.waiting_to_be_ready and task.state in (State.CREATED, State.PAUSED):
+            return _end(task, State.FAILED, now, reason, _failed_line(reason))
         case RetryDue() if task.state is State.WAITING_RETRY:
             return _queue(task, now)
         case Picked() if task.state is State.QUEUED:
