@@ -50,7 +50,7 @@ def users() -> Response:
 
 
 @blueprint.on("/users", ("POST",), data={"user": "object"})
-@blueprint.arguments(NewUser)
+@blueprint.arguments(NewUser())
 def add_user(body: Mapping[str, Any]) -> Response:
     """Add a user."""
     password = _hash(body["password"]) if body["password"] else ""
@@ -60,7 +60,7 @@ def add_user(body: Mapping[str, Any]) -> Response:
 
 
 @blueprint.on("/users/<name>", ("PUT",))
-@blueprint.arguments(ChangedUser)
+@blueprint.arguments(ChangedUser())
 def change_user(body: Mapping[str, Any], name: str) -> Response:
     """Give a user another password (that ends the user's sessions) or another role."""
     password = _hash(body["password"]) if body.get("password") else None
@@ -107,7 +107,7 @@ def tokens() -> Response:
 
 
 @blueprint.on("/tokens", ("POST",), data={"id": "integer", "token": "string: shown this once", "expiresTime": "integer"})
-@blueprint.arguments(NewToken)
+@blueprint.arguments(NewToken())
 def add_token(body: Mapping[str, Any]) -> Response:
     """Make a token for a user."""
     now = the_core().clock.now()
@@ -133,7 +133,7 @@ def keys() -> Response:
 
 
 @blueprint.on("/keys", ("POST",), data={"accessId": "string", "secret": "string: shown this once"})
-@blueprint.arguments(NewKey)
+@blueprint.arguments(NewKey())
 def add_key(body: Mapping[str, Any]) -> Response:
     """Make a key for a user."""
     now = the_core().clock.now()

@@ -27,7 +27,7 @@ blueprint = LinkisBlueprint("own", "Beyond Linkis")
 
 
 @blueprint.on("/entrance/<ref>/priority", ("POST",), data={"priority": "integer", "execID": "string"})
-@blueprint.arguments(Priority)
+@blueprint.arguments(Priority())
 def priority(body: Mapping[str, Any], ref: str) -> Response:
     """Change the priority of a task that has not ended; its children follow."""
     try:
@@ -111,7 +111,7 @@ def metrics(ref: str) -> Response:
 
 
 @blueprint.on("/entrance/actions", ("POST",), data={"count": "integer", "items": "array: one for each task"})
-@blueprint.arguments(Actions)
+@blueprint.arguments(Actions())
 def actions(body: Mapping[str, Any]) -> Response:
     """Kill, pause, resume, reprioritise or rerun many: those named, or those that a filter selects."""
     which: Filter | list[int | str]

@@ -37,7 +37,7 @@ blueprint = LinkisBlueprint("user", "Login and sessions")
         "enableWatermark": "boolean",
     },
 )
-@blueprint.arguments(Login, required=False)
+@blueprint.arguments(Login(), required=False)
 def login(body: Mapping[str, Any]) -> Response:
     """Begin a session; the ticket comes as a cookie."""
     name = (body.get("userName") or request.args.get("userName") or "").strip()

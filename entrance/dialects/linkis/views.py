@@ -74,14 +74,14 @@ _SUBMITTED = {"execID": "string: execution id", "taskID": "integer: task number"
 
 
 @blueprint.on("/entrance/submit", ("POST",), data=_SUBMITTED)
-@blueprint.arguments(Submit)
+@blueprint.arguments(Submit())
 def submit(body: Mapping[str, Any]) -> Response:
     """Submit a task; it is stored when the answer comes."""
     return _submit(body)
 
 
 @blueprint.on("/entrance/execute", ("POST",), data=_SUBMITTED)
-@blueprint.arguments(Submit)
+@blueprint.arguments(Submit())
 def execute(body: Mapping[str, Any]) -> Response:
     """The older name of submit."""
     return _submit(body)
@@ -196,7 +196,7 @@ def _kill_failed(error: EntranceError) -> LinkisError:
 
 
 @blueprint.on("/entrance/<ref>/killJobs", ("POST",), data={"messages": "array: one envelope for each item"})
-@blueprint.arguments(KillJobs)
+@blueprint.arguments(KillJobs())
 def kill_jobs(body: Mapping[str, Any], ref: str) -> Response:
     """End several tasks; one answer for each, in their order."""
     refs, numbers = body.get("idList"), body.get("taskIDList")
