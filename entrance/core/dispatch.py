@@ -214,13 +214,15 @@ class Dispatcher:
         return min(5.0, max(0.0, (min(due) - now) / 1000)) if due else 5.0
 
     def _timer(self, at: int, task_id: int, event: Event) -> None:
-        heapq.heappush(self._timers, (at, task_id, _Timed(event)))
+        with self._lock:
+            heapq.heappush(self._timers, (at, task_id, _Timed(event)))
 
     def _fire(self, now: int) -> None:
         due = []
-        while self._timers and self._timers[0][0] <= now:
-            _, task_id, timed = heapq.heappop(self._timers)
-            due.append(Order(task_id=task_id, event=timed.event))
+        with self._lock:
+            while self._timers and self._timers[0][0] <= now:
+                _, task_id, timed = heapq.heappop(self._timers)
+                due.append(Order(task_id=task_id, event=timed.event))
         if not due:
             return
         try:

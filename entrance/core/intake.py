@@ -22,7 +22,7 @@ from common.db import tasks as store
 from common.db.sql import Tx
 from common.db.tasks import Applied
 from common.db.writer import Writer
-from common.errors import BadInput, EntranceError, NotStored, Refused
+from common.errors import BadInput, Closing, EntranceError, NotStored, Refused
 from common.task import Event, Failed, Lost, Stopped, Succeeded, Task
 from entrance.core.changes import Changes, Order
 from entrance.core.hooks import Hooks
@@ -209,6 +209,8 @@ class Intake:
             except NotStored:
                 live.merged = merged
                 time.sleep(1.0)
+            except Closing:
+                return  # the next start takes the task up
             except EntranceError as error:
                 live.merged = merged
                 slices = []

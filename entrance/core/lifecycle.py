@@ -128,7 +128,7 @@ class Core:
         self.instance = instance
         self.readers = Readers(folder.database)
         self.writer = Writer(lambda: open_writable(folder.database), runtime.threads, failed)
-        self.bus = Bus()
+        self.events = Bus()
         self.logs = Logs(folder.path / "logs", instance, runtime.lock())
         self.launcher = make_launcher(folder.path, self.instance_id, settings, runtime)
         s = settings.scheduler
@@ -149,7 +149,7 @@ class Core:
             writer=self.writer,
             logs=self.logs,
             clock=self.clock,
-            bus=self.bus,
+            bus=self.events,
             hooks=hooks,
             launcher=self.launcher,
             settings=AttemptSettings(

@@ -93,7 +93,6 @@ class TaskService:
         self._intake, self._logs, self._hooks, self._clock, self._instance = intake, logs, hooks, clock, instance
         self._waiting_per_group, self._max_retries = waiting_per_group, max_retries
         self._accepting: Counter[str] = Counter()  # submissions per group that are being stored
-        self._peaks: dict[int, float] = {}  # the largest fraction shown of each unfinished task
         self.online = True
         self.closing = False
 
@@ -265,10 +264,9 @@ class TaskService:
         fraction = sum([_fraction(task, own), *(_fraction(c, p) for c, p in below)]) / (1 + len(below))
         if task.state is State.SUCCEEDED:
             fraction = 1.0
-        elif task.state.final:
-            self._peaks.pop(task.id, None)
-        else:
-            fraction = self._peaks[task.id] = max(fraction, self._peaks.get(task.id, 0.0) if task.ran else 0.0)
+        live = self._live(task)
+        if live is not None:
+            fraction = live.peak = max(fraction, live.peak)
         left = None
         if rate and task.active:
             size, done = (own.bytes_total, own.bytes_done) if own.bytes_total else (own.total, own.done)
@@ -504,9 +502,9 @@ class TaskService:
             raise Closing
         with self._readers.read() as tx:
             below = store.descendants(tx, task.id)
-        done = self._changes.carry_out([Order(task_id=x.id, event=event) for x in [*below[::-1], task]])
+        done = self._changes.carry_out([Order(task_id=x.id, event=event) for x in [task, *below]])
         self._dispatcher.enforce(done)
-        mine = done[-1]
+        mine = done[0]
         if mine.error is not None:
             raise mine.error
         return mine.applied.task if mine.applied is not None else task
@@ -543,13 +541,12 @@ class TaskService:
     def _apply_to(self, found: Sequence[tuple[Ref, Task]], event: Event) -> dict[Ref, ActionItem]:
         with self._readers.read() as tx:
             below = [x for _, task in found for x in store.descendants(tx, task.id)]
-        orders = [Order(task_id=x.id, event=event) for x in below[::-1]]
-        orders += [Order(task_id=task.id, event=event) for _, task in found]
+        orders = [Order(task_id=x.id, event=event) for x in [*(task for _, task in found), *below]]
         done: list[Done] = self._changes.carry_out(orders)
         self._dispatcher.enforce(done)
         return {
             ref: ActionItem(ref=str(ref), task=d.applied.task if d.applied else task, error=d.error)
-            for (ref, task), d in zip(found, done[len(below) :], strict=True)
+            for (ref, task), d in zip(found, done, strict=False)
         }
 
     def _prioritise(self, found: Sequence[tuple[Ref, Task]], priority: int) -> dict[Ref, ActionItem]:
