@@ -6,6 +6,7 @@ Accounts are real (a SQLite file and the one writer); tasks live in a dict and c
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,6 +34,7 @@ from common.errors import (
 )
 from common.task import Event, Kill, Line, Pause, Picked, Ready, Resume, State, Succeeded, Task, decide
 from entrance.core import access
+from entrance.core.events import Bus
 from entrance.core.ids import build_exec_id, parse_ref
 from entrance.core.model import (
     ActionItem,
@@ -218,13 +220,20 @@ class FakeService(TaskService):
         }
         return len(refs), [self._item(caller, ref, verbs[action]) for ref in refs]
 
+    def submissions(self, caller: Caller, tasks: Sequence[Task]) -> Sequence[SubmissionRecord]:
+        return [self.submission(caller, task.id) for task in tasks]
+
+    def counts(self) -> Mapping[State, int]:
+        return Counter(e.task.state for e in self.entries.values())
+
     def progress(self, caller: Caller, ref: Ref) -> TaskProgress:
-        entry = self._entry(caller, ref)
+        return self.progress_of(self._entry(caller, ref).task)
+
+    def progress_of(self, task: Task) -> TaskProgress:
+        entry = self.entries[task.id]
         numbers = entry.progress
         fraction = 1.0 if entry.task.state is State.SUCCEEDED else numbers.done / numbers.total if numbers.total else 0.0
-        return TaskProgress(
-            task=entry.task, progress=numbers, fraction=fraction, bytes_per_second=None, seconds_left=None
-        )
+        return TaskProgress(task=entry.task, progress=numbers, fraction=fraction, bytes_per_second=None, seconds_left=None)
 
     def resources(self, caller: Caller, ref: Ref) -> Sample | None:
         return self._entry(caller, ref).sample
@@ -328,6 +337,8 @@ class FakeCore:
     def __init__(self, folder: Path, settings: Settings) -> None:
         self.settings = settings
         self.clock = ManualClock()
+        self.instance = "localhost:9104"
+        self.events = Bus()
         self.service = FakeService(self.clock)
         path = folder / FILE_NAME
         engine = create_engine(f"sqlite:///{path}")

@@ -9,6 +9,7 @@ from common.clock import Clock
 from common.config import Settings
 from common.db.database import Readers
 from common.db.writer import Writer
+from entrance.core.events import Bus
 from entrance.core.service import TaskService
 
 T = TypeVar("T")
@@ -32,6 +33,14 @@ class Core(Protocol):
     @property
     def clock(self) -> Clock: ...
 
+    @property
+    def instance(self) -> str:
+        """Name of this service in execution ids, ``host:port`` as a rule."""
+        ...
+
+    @property
+    def events(self) -> Bus: ...
+
     def offload(self, function: Callable[..., T], /, *arguments: Any) -> T:
         """Run what computes or blocks in a native thread and wait for it without holding up anybody else."""
         ...
@@ -39,9 +48,3 @@ class Core(Protocol):
     def hub_lag(self) -> float:
         """Return how late the event loop last was, in seconds."""
         ...
-
-
-def instance_name(settings: Settings) -> str:
-    """Return the name of this service in execution ids: its own, else ``host:port``."""
-    service = settings.service
-    return service.instance or f"{service.host}:{service.port}"

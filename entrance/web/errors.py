@@ -5,7 +5,6 @@ A dialect's ``render_error`` gets nothing but ``EntranceError``s; what they say 
 
 from __future__ import annotations
 
-import logging
 import secrets
 from collections.abc import Sequence
 
@@ -14,8 +13,9 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTo
 from werkzeug.exceptions import NotFound as HttpNotFound
 
 from common.errors import BadInput, EntranceError, NotFound, NotLoggedIn, TooLarge
+from common.logging import get_log
 
-logger = logging.getLogger(__name__)
+_LOG = get_log(__name__)
 
 
 class NoRoute(NotFound):
@@ -104,9 +104,5 @@ def from_http(error: HTTPException) -> EntranceError:
 def from_bug(error: BaseException) -> InternalError:
     """Write a bug into the service's log and return what the client may know of it."""
     made = InternalError(error)
-    logger.error(
-        "request failed",
-        extra={"ref": made.ref, "method": request.method, "path": request.path},
-        exc_info=error,
-    )
+    _LOG.exception("request failed", error, ref=made.ref, method=request.method, path=request.path)
     return made

@@ -14,7 +14,6 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from common.db import tasks
 from common.errors import NotLoggedIn
 from common.task import State
 from entrance.web.api import DialectApi, plain
@@ -34,8 +33,7 @@ class Numbers:
     def collect(self) -> Iterable[Metric]:
         core = self._core
         yield GaugeMetricFamily("entrance_hub_lag_seconds", "How late the event loop last was.", value=core.hub_lag())
-        with core.readers.read() as tx:
-            counts = tasks.counts(tx)
+        counts = core.service.counts()
         by_state = GaugeMetricFamily("entrance_tasks", "Tasks by state.", labels=["state"])
         for state in State:
             by_state.add_metric([state.value], counts.get(state, 0))

@@ -17,7 +17,6 @@ from common.errors import (
     UnknownExecutor,
 )
 from entrance.dialects.linkis.envelope import answer
-from entrance.web.core import instance_name
 from entrance.web.errors import InternalError, NoRoute, TokenRefused
 from entrance.web.state import the_core
 
@@ -113,7 +112,7 @@ def _login_text(error: NotLoggedIn) -> str:
 
 
 def _detail(errno: int, text: str) -> dict[str, Any]:
-    host, _, port = instance_name(the_core().settings).rpartition(":")
+    host, _, port = the_core().instance.rpartition(":")
     return {
         "level": 2,
         "errCode": errno,

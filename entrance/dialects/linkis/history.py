@@ -13,7 +13,6 @@ from entrance.dialects.linkis import query, wire
 from entrance.dialects.linkis.blueprint import LinkisBlueprint
 from entrance.dialects.linkis.envelope import answer
 from entrance.dialects.linkis.errors import LinkisError
-from entrance.web.core import instance_name
 from entrance.web.dialect import the_caller
 from entrance.web.state import the_core
 
@@ -127,7 +126,7 @@ def _filter(caller: Caller, status: str | None) -> Filter | None:
         query.plain_name("instance", "instances") if ":" not in (query.text("instance") or "") else query.text("instance")
     )
     admin_view = caller.admin and query.flag("isAdminView")
-    if query.text("engineInstance") or (instance is not None and instance != instance_name(the_core().settings)):
+    if query.text("engineInstance") or (instance is not None and instance != the_core().instance):
         return None
     start, end = query.optional_integer("startDate"), query.optional_integer("endDate")
     task_id = query.optional_integer("taskID")
@@ -185,15 +184,10 @@ def _page(which: Filter | None) -> Response:
 
 def rows(tasks: Sequence[Task]) -> list[wire.Wire]:
     """Return tasks as the history shows them."""
-    core, caller = the_core(), the_caller()
-    now, instance = core.clock.now(), instance_name(core.settings)
+    core = the_core()
+    now, service = core.clock.now(), core.service
+    records = service.submissions(the_caller(), tasks)
     return [
-        wire.history_row(
-            task,
-            core.service.submission(caller, task.id),
-            core.service.progress(caller, task.id).fraction,
-            instance=instance,
-            now=now,
-        )
-        for task in tasks
+        wire.history_row(task, record, service.progress_of(task).fraction, instance=core.instance, now=now)
+        for task, record in zip(tasks, records, strict=True)
     ]

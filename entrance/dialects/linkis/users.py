@@ -20,7 +20,6 @@ from entrance.dialects.linkis.envelope import answer
 from entrance.dialects.linkis.errors import LinkisError
 from entrance.dialects.linkis.schemas import Login
 from entrance.web.auth import COOKIE
-from entrance.web.core import instance_name
 from entrance.web.errors import SessionExpired, TooManyTries, WrongPassword
 from entrance.web.state import the_auth, the_core
 
@@ -123,7 +122,7 @@ def base_info() -> Response:
     return answer(
         {
             "resultSetExportEnable": True,
-            "linkisClusterName": instance_name(the_core().settings),
+            "linkisClusterName": the_core().instance,
             "engineLogOnlyAdminEnable": False,
         }
     )
@@ -138,7 +137,7 @@ def oauth_redirect() -> Response:
 @blueprint.on("/gateway/heartbeat", data={"gatewayList": "array: host:port", "isHealthy": "boolean"})
 def gateway_heartbeat() -> Response:
     """For the Java SDK in discovery mode."""
-    return answer({"gatewayList": [instance_name(the_core().settings)], "isHealthy": True})
+    return answer({"gatewayList": [the_core().instance], "isHealthy": True})
 
 
 # ---- encrypted passwords ------------------------------------------------------------------------------------------

@@ -153,7 +153,7 @@ def test_the_secret_of_a_key_is_encrypted_and_comes_back_whole(database: Path, t
     with short_write(database) as tx:
         found = Accounts(tx).key(made.access_id, Secrets(key_file, environ={}))
         assert found == made
-        assert [k.secret for k in Accounts(tx).keys()] == [""]
+        assert [k.secret for k in Accounts(tx).keys()] == [""]  # noqa: SIM118
         with pytest.raises(EntranceError, match="does not fit the key"):
             Accounts(tx).key(made.access_id, Secrets(tmp_path / "other.key", environ={}))
 
