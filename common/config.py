@@ -70,6 +70,12 @@ class Auth:
         'user. "" is nobody. Refused when the service listens on another address.',
     )
     login_encrypt: bool = _key(False, "Whether clients must send the password encrypted with our RSA key at login.")
+    signature_skew_seconds: int = _key(
+        900,
+        "How far the clock of a client that signs its requests may be off. 0 turns the check off.",
+        unit="seconds",
+        minimum=0,
+    )
     allowed_origins: tuple[str, ...] = _key((), "Web origins that may call us from a browser, as https://host[:port].")
     trusted_proxies: tuple[str, ...] = _key((), "Addresses or networks of proxies whose X-Forwarded-For is believed.")
 
@@ -172,6 +178,21 @@ class Storages:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataSpaces:
+    """Data spaces, as SenseCore's task list knows them. One that a task names exists from then on."""
+
+    default: str = _key("default", "The data space of transfers that name none.")
+    known: tuple[str, ...] = _key((), "Further data spaces that exist although no task has named them yet.")
+    page_base: int = _key(
+        1,
+        "Number of the first page of the list; 0 is for clients that count from 0.",
+        unit="page number",
+        minimum=0,
+        maximum=1,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class LauncherSettings:
     """Where attempts run."""
 
@@ -192,6 +213,7 @@ class Settings:
     heartbeat: Heartbeat = Heartbeat()
     content: Content = Content()
     storage: Storages = Storages()
+    dataspaces: DataSpaces = DataSpaces()
     launcher: LauncherSettings = LauncherSettings()
     commands: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 

@@ -55,6 +55,11 @@ class FairHandler(WSGIHandler):  # type: ignore[misc]
             raise Ambiguous("the only Transfer-Encoding is chunked")
         return headers
 
+    def get_environ(self) -> dict[str, Any]:
+        environ: dict[str, Any] = super().get_environ()
+        environ["REQUEST_URI"] = self.path  # as it came, still percent-encoded: what signatures are made over
+        return environ
+
     def _handle_client_error(self, ex: BaseException) -> tuple[str, bytes]:
         text = str(ex).encode("utf-8", "replace") if isinstance(ex, Ambiguous) else b"this is not a request of HTTP/1.1"
         return "400", _BAD_REQUEST % (len(text), text)
