@@ -16,6 +16,7 @@ They hang under ``common.errors.ContentError``. Each class is one sentence; a me
      +- PieceTooSmall     under 65 bytes of payload
      +- PieceTooLarge     over 64 GiB padded
      +- BadCheckpoint     the saved state of a piece cannot be used
+     +- KernelUnavailable the hashing kernel that was asked for does not run here
 """
 
 from __future__ import annotations
@@ -99,3 +100,10 @@ class BadCheckpoint(ContentError):
     """The saved state of a piece cannot be used."""
 
     code = "bad_checkpoint"
+
+
+class KernelUnavailable(ContentError):
+    """The hashing kernel that was asked for does not run here."""
+
+    code = "kernel_unavailable"
+    http_status = 500
