@@ -24,8 +24,8 @@ spool       ``BlockSpool``: blocks on disk, read back in order of CID, each once
 scratch     ``unnamed_file``
 car         ``header``, ``section_prefix``, ``section_length``, ``CarWriter``, ``CarReader``, ``read_section``, ``Limits``
 index       ``IndexWriter``, ``IndexReader`` (MultihashIndexSorted, searched in the file)
-piece       ``PieceHasher`` (a stream), ``SlabTree`` (slab roots in any order; ``save`` and ``load``), ``commitment``,
-            ``lift``, ``zero_commitment``, ``piece_size_of``, ``padding_rule``; ``Piece``, ``Padding``
+piece       ``PieceHasher`` (a stream), ``SlabTree`` (slab roots in any order; ``save`` and ``load``), ``finish``,
+            ``commitment``, ``lift``, ``zero_commitment``, ``piece_size_of``, ``padding_rule``; ``Piece``, ``Padding``
 piececid    ``encode_v1``, ``encode_v2``, ``decode``, ``parse``, ``height_of``; ``PieceCid``
 kernel      ``load``, ``compile``, ``describe``; ``Kernel``: ``hash_slots`` and ``slab_roots`` of a batch buffer
 faults      the expected errors of all of these

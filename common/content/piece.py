@@ -215,6 +215,30 @@ class SlabTree:
             self._folded += 1
 
 
+def finish(slabs: SlabTree, tail: Buffer, kernel: Kernel, min_piece_size: int = MIN_PIECE_SIZE) -> Piece:
+    """Return the commitment over all slabs and the bytes after them, less than a slab; lifted to ``min_piece_size``.
+
+    The tail becomes the last slab of the tree, so this is to be called once.
+
+    Raises:
+        PieceTooSmall, PieceTooLarge: under 65 bytes in all; over 64 GiB padded.
+    """
+    if len(tail) >= SLAB_PAYLOAD:
+        raise ValueError(f"a tail of {len(tail)} bytes is a slab or more")
+    size = slabs.complete * SLAB_PAYLOAD + len(tail)
+    natural = piece_size_of(size)
+    if natural < SLAB_PIECE_SIZE:
+        root = small_root(tail)
+    else:
+        if len(tail):
+            last = np.zeros(SLAB_PAYLOAD, np.uint8)
+            last[: len(tail)] = np.frombuffer(tail, np.uint8)
+            slabs.add(slabs.complete, kernel.slab_roots(last, 0, 1))
+        root, natural = slabs.root()
+    wanted = max(natural, min_piece_size)
+    return Piece(root=lift(root, natural, wanted), piece_size=wanted, payload_size=size)
+
+
 class PieceHasher:
     """The commitment of a stream: ``update`` as often as there are bytes, then ``finish`` once.
 
@@ -258,17 +282,7 @@ class PieceHasher:
         Raises:
             PieceTooSmall, PieceTooLarge: under 65 bytes; over 64 GiB padded.
         """
-        size = self.payload_size
-        natural = piece_size_of(size)
-        if natural < SLAB_PIECE_SIZE:
-            root = small_root(memoryview(self._seam)[: self._filled])
-        else:
-            if self._filled:
-                self._seam[self._filled :] = bytes(SLAB_PAYLOAD - self._filled)
-                self._add(self._seam, 0, 1)
-            root, natural = self.slabs.root()
-        wanted = max(natural, min_piece_size)
-        return Piece(root=lift(root, natural, wanted), piece_size=wanted, payload_size=size)
+        return finish(self.slabs, memoryview(self._seam)[: self._filled], self._kernel, min_piece_size)
 
     def _add(self, buffer: Buffer, offset: int, count: int) -> None:
         self.slabs.add(self._next, self._kernel.slab_roots(buffer, offset, count))

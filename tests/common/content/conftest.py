@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from common.content import kernel
 from common.content.kernel import Kernel
+
+settings.register_profile("unhurried", deadline=None)  # machines that run tests also do other things
+settings.load_profile("unhurried")
 
 VECTORS = Path(__file__).parents[2] / "data" / "vectors"
 

@@ -206,6 +206,23 @@ def test_a_hasher_goes_on_from_a_saved_tree(derived_buffer: Callable[[int], byte
     assert second.finish() == piece.commitment(data, hasher)
 
 
+@pytest.mark.parametrize("tail", [0, 1, 100, SLAB_PAYLOAD - 1])
+def test_slabs_from_any_thread_and_the_tail_after_them_make_the_piece(
+    derived_buffer: Callable[[int], bytes], hasher: Kernel, tail: int
+) -> None:
+    data = derived_buffer(3 * SLAB_PAYLOAD + tail)
+    tree = SlabTree()
+    for first, count in ((1, 2), (0, 1)):
+        tree.add(first, hasher.slab_roots(data, first * SLAB_PAYLOAD, count))
+    made = piece.finish(tree, data[3 * SLAB_PAYLOAD :], hasher, 1 << 23)
+    assert made == piece.commitment(data, hasher, 1 << 23)
+
+
+def test_a_tail_of_a_whole_slab_is_a_bug_of_the_caller(hasher: Kernel) -> None:
+    with pytest.raises(ValueError, match="a slab or more"):
+        piece.finish(SlabTree(), bytes(SLAB_PAYLOAD), hasher)
+
+
 @given(st.binary(max_size=200))
 def test_what_is_no_state_is_refused(state: bytes) -> None:
     with pytest.raises(BadCheckpoint):

@@ -13,7 +13,7 @@ from common.content import cid, dagpb, directory, unixfs, walk
 from common.content.chunker import chunks
 from common.content.directory import Entry
 from common.content.faults import BadBlock, ContentError, LimitExceeded
-from common.content.profile import SINGULARITY, UNIXFS_V1_2025
+from common.content.profile import SINGULARITY, UNIXFS_V1_2025, Profile
 from common.content.unixfs import Block, leaf
 
 SHARDED = replace(SINGULARITY, hamt_threshold=0)
@@ -37,9 +37,9 @@ def entries_of(count: int) -> list[Entry]:
 
 @pytest.mark.parametrize("profile", [SINGULARITY, SHARDED])
 @pytest.mark.parametrize("count", [0, 1, 700])
-def test_a_directory_lists_its_entries_and_finds_each(profile: object, count: int) -> None:
+def test_a_directory_lists_its_entries_and_finds_each(profile: Profile, count: int) -> None:
     entries = entries_of(count)
-    blocks, made = directory.build(entries, profile)  # type: ignore[arg-type]
+    blocks, made = directory.build(entries, profile)
     store = Blocks(blocks)
     assert walk.is_directory(made.cid, store.get_block)
     assert sorted(walk.entries(made.cid, store.get_block)) == sorted(entries)
