@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -93,6 +94,7 @@ class Logs:
         self._folder, self._instance, self._lock = folder, instance, lock
         self._open: dict[int, _Open] = {}
         self._dirty: set[int] = set()
+        self._settling: set[int] = set()  # ended, and the file is not yet what was committed
         folder.mkdir(parents=True, exist_ok=True)
 
     # ---- writing
@@ -151,7 +153,7 @@ class Logs:
                 lines = None
             with self._lock:
                 log.flushing = False
-                if lines is not None:
+                if lines is not None:  # also when it was sealed meanwhile: then ``settle`` cuts the file
                     log.size += len(data)
                     log.lines += lines
                     del log.blocks[:taken]
@@ -187,8 +189,15 @@ class Logs:
         with self._lock:
             log = self._open.pop(task_id, None)
             self._dirty.discard(task_id)
-        if log is None or log.size:
-            offload(self.settle, task_id, seal)
+            self._settling.add(task_id)
+        try:
+            while log is not None and log.flushing:
+                time.sleep(0.002)  # a flush that had begun before the end
+            if log is None or log.size:
+                offload(self.settle, task_id, seal)
+        finally:
+            with self._lock:
+                self._settling.discard(task_id)
         return seal.offset > 0
 
     def settle(self, task_id: int, seal: Seal) -> None:
@@ -220,6 +229,8 @@ class Logs:
         """
         if row is not None and row[0] == 0:
             return _page_of(zlib.decompress(row[2]), from_line, limit, limit_bytes)
+        if row is not None and row[2]:
+            self._wait_settled(task.id)
         try:
             file = self._path(task.id).open("rb")
         except FileNotFoundError:
@@ -231,6 +242,12 @@ class Logs:
             if end is None:
                 end = os.fstat(file.fileno()).st_size
             return _page_from(file.fileno(), self._path(task.id), end, from_line, limit, limit_bytes)
+
+    def _wait_settled(self, task_id: int) -> None:
+        """An end was committed: wait for its last lines to be in the file (milliseconds)."""
+        deadline = time.monotonic() + 5.0
+        while (task_id in self._open or task_id in self._settling) and time.monotonic() < deadline:
+            time.sleep(0.002)
 
     def exists(self, task: Task, row: tuple[int, int, bytes] | None) -> bool:
         """Whether there is anything to read beyond what follows from the row."""

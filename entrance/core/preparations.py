@@ -1,0 +1,298 @@
+"""Where preparations join the life of tasks: the hooks of the core, for scan, pack, daggen and verify.
+
+Before a task is stored, its names become ids and what is missing is made (the short form of scan). When a pack publishes,
+files whose last missing range it brought are completed: ranges of one file may be packed side by side and in any order, so
+only this one transaction knows. When a pack or scan ends, daggens that wait for the packs of its source may be ready.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from common.clock import Clock
+from common.content import profile
+from common.db.catalogue import Attachment, Catalogue, Preparation, RangeCid, StorageRecord
+from common.db.catalogue.store import pages
+from common.db.sql import Tx
+from common.errors import BadInput, Fault, InvalidParams, NotFound
+from common.storage.secrets import Secrets
+from common.task import Hopeless, Ready, State, Task
+from entrance.core.hooks import Wish
+from entrance.core.making import (
+    NewPreparation,
+    Sizes,
+    checked_folder,
+    checked_sizes,
+    create_preparation,
+    create_storage,
+    find_preparation,
+)
+from executors.packing.trees import file_nodes
+
+PRESETS = {
+    "porep-32": Sizes(max_size=33_822_867_456, piece_size=32 << 30, min_piece_size=1 << 20),
+    "pdp": Sizes(max_size=1_056_964_608, piece_size=1 << 30, min_piece_size=1 << 20),
+}
+"""Sets of sizes by name, each leaving a 64th of the piece free: 31.5 GiB for sealed sectors of 32 GiB, 1,008 MiB for proofs
+of data possession over pieces of 1 GiB."""
+
+_OURS = ("scan", "pack", "daggen", "verify")
+
+
+class Preparations:
+    """Implements ``entrance.core.hooks.Hooks``."""
+
+    def __init__(self, clock: Clock, secrets: Secrets | None = None) -> None:
+        self._clock, self._secrets = clock, secrets
+
+    # ---- before a task is stored
+
+    def submitting(self, tx: Tx, user: str, admin: bool, executor: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See ``Hooks``. Raises InvalidParams, NotFound, Forbidden."""
+        if executor == "scan" and "path" in params:
+            params = self._expand(tx, user, admin, params)
+        if executor == "pack" and "job" in params:
+            self._check_pack(tx, user, admin, params["job"])
+            return params
+        if executor in _OURS and "preparation" in params:
+            return self._resolve(tx, user, admin, executor, params)
+        return params
+
+    def job_of(self, executor: str, params: Mapping[str, Any]) -> int | None:
+        """See ``Hooks``."""
+        return params.get("job") if executor in ("scan", "pack", "daggen") else None
+
+    def waits(self, executor: str, params: Mapping[str, Any]) -> bool:
+        """Whether a task of these parameters stays ``created`` until a hook says that it is ready."""
+        return executor == "daggen" and bool(params.get("wait"))
+
+    # ---- in its life
+
+    def added(self, tx: Tx, task: Task, params: Mapping[str, Any]) -> Sequence[Wish]:
+        """See ``Hooks``."""
+        if not self.waits(task.executor, params) or task.state is not State.CREATED or task.job_id is None:
+            return ()
+        job = Catalogue(tx).job(task.job_id)
+        return () if job is None else _decide_daggen(tx, job.attachment_id, task.id, task.parent_id)
+
+    def published(self, tx: Tx, task: Task) -> None:
+        """See ``Hooks``: complete the files that span packs."""
+        if task.executor != "pack":
+            return
+        catalogue = Catalogue(tx)
+        for car in catalogue.cars_of_task(task.id):
+            preparation = catalogue.preparation(car.preparation_id)
+            if preparation is None:
+                continue
+            for file_id in catalogue.spanning(car.id):
+                nodes = file_nodes(_ranges_of(catalogue, file_id), preparation.profile, preparation.max_size)
+                if nodes is not None:
+                    root = nodes[1]
+                    catalogue.finish_file(file_id, car.id, root.cid, root.tsize)
+
+    def unpublished(self, tx: Tx, task: Task, final: str) -> None:
+        """See ``Hooks``: the CAR is not there, so nothing that speaks of it counts."""
+        Catalogue(tx).drop_cars(task.id, Path(final).name.removesuffix(".idx"))
+
+    def ended(self, tx: Tx, task: Task) -> Sequence[Wish]:
+        """See ``Hooks``: daggens that wait for this."""
+        if task.executor not in ("scan", "pack") or task.job_id is None:
+            return ()
+        catalogue = Catalogue(tx)
+        job = catalogue.job(task.job_id)
+        if job is None:
+            return ()
+        wishes: list[Wish] = []
+        for daggen, parent in catalogue.waiting_daggens(job.attachment_id):
+            wishes += _decide_daggen(tx, job.attachment_id, daggen, parent)
+        return wishes
+
+    def storages(self, tx: Tx, executor: str, params: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+        """See ``Hooks``."""
+        catalogue = Catalogue(tx)
+        records: list[StorageRecord] = []
+        if executor in ("scan", "pack"):
+            attachment = self._attachment(catalogue, params)
+            if attachment is not None:
+                source = catalogue.storage(attachment.storage_id)
+                records += [source] if source else []
+                records += catalogue.outputs(attachment.preparation_id) if executor == "pack" else []
+        elif executor in ("daggen", "verify") and "preparation" in params:
+            records += catalogue.outputs(params["preparation"])
+        elif executor == "verify" and "storage" in params:
+            storage = catalogue.storage(params["storage"])
+            records += [storage] if storage else []
+        elif executor == "verify" and "pieceCid" in params:
+            for car in catalogue.cars_of_text(params["pieceCid"]):
+                storage = catalogue.storage(car.storage_id) if car.storage_id else None
+                records += [storage] if storage else []
+        return {record.name: self._settings(record) for record in records}
+
+    # ---- inside
+
+    def _settings(self, record: StorageRecord) -> dict[str, Any]:
+        config = dict(record.config)
+        if record.secrets is not None and self._secrets is not None:
+            config |= json.loads(self._secrets.decrypt(record.secrets))
+        return {
+            "type": record.type,
+            "path": record.path,
+            "config": config,
+            "client_config": dict(record.client_config),
+        }
+
+    def _attachment(self, catalogue: Catalogue, params: Mapping[str, Any]) -> Attachment | None:
+        if "job" in params:
+            job = catalogue.job(params["job"])
+            return None if job is None else catalogue.attachment(job.attachment_id)
+        if "preparation" in params and "source" in params:
+            return catalogue.attachment_of(params["preparation"], params["source"])
+        return None
+
+    def _check_pack(self, tx: Tx, user: str, admin: bool, job_id: int) -> None:
+        catalogue = Catalogue(tx)
+        job = catalogue.job(job_id)
+        attachment = None if job is None else catalogue.attachment(job.attachment_id)
+        if job is None or attachment is None or job.type != "pack":
+            raise NotFound(f"pack job {job_id} does not exist")
+        try:
+            find_preparation(tx, attachment.preparation_id, user, admin)
+        except NotFound:
+            raise NotFound(f"pack job {job_id} does not exist") from None
+
+    def _resolve(self, tx: Tx, user: str, admin: bool, executor: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        catalogue = Catalogue(tx)
+        preparation = find_preparation(tx, params["preparation"], user, admin)
+        resolved = {**params, "preparation": preparation.id}
+        if "source" not in params:
+            return resolved
+        source = catalogue.storage(params["source"])
+        attachment = catalogue.attachment_of(preparation.id, source.id) if source else None
+        if source is None or attachment is None:
+            raise NotFound(f"sourceAttachment '{params['source']}' is not attached to preparation {preparation.id}")
+        resolved["source"] = source.id
+        if executor == "daggen" and preparation.no_dag:
+            raise BadInput(f"dag generation is disabled for preparation '{preparation.id}'")
+        if executor in ("scan", "daggen"):
+            jobs = catalogue.jobs(attachment.id, executor)
+            resolved["job"] = jobs[0].id if jobs else catalogue.add_job(attachment.id, executor, self._clock.now())
+        return resolved
+
+    def _expand(self, tx: Tx, user: str, admin: bool, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Turn the short form into the long one; the same folder, output and sizes find the same preparation again."""
+        now = self._clock.now()
+        sizes, kind = _wanted_sizes(params), profile.named(params.get("profile", profile.SINGULARITY.name))
+        try:
+            checked = checked_sizes(sizes)
+            path = checked_folder(tx, params["path"], user)
+            output = checked_folder(tx, params["output"], user) if "output" in params else None
+        except BadInput as error:
+            raise InvalidParams([Fault(path="", what=str(error))]) from error
+        if output == path:
+            raise InvalidParams([Fault(path="output", what="the source itself cannot be the output")])
+        catalogue = Catalogue(tx)
+        found = _same_preparation(catalogue, user, path, output, checked, kind, params.get("name"))
+        if found is None:
+            source = _storage_for(tx, user, path, now)
+            outputs = [_storage_for(tx, user, output, now)] if output is not None else []
+            made = create_preparation(
+                tx,
+                user=user,
+                admin=admin,
+                wanted=NewPreparation(
+                    name=params.get("name") or _free_name(catalogue, path),
+                    sources=[source.id],
+                    outputs=[storage.id for storage in outputs],
+                    sizes=sizes,
+                    profile=kind,
+                ),
+                now=now,
+            )
+            found = (made, source)
+        else:
+            for folder in (path, output):
+                if folder is not None:
+                    catalogue.bind_root(folder, found[0].id)
+        return {"preparation": found[0].id, "source": found[1].id, "follow": list(params["follow"])}
+
+
+def _wanted_sizes(params: Mapping[str, Any]) -> Sizes:
+    preset = PRESETS[params["preset"]] if "preset" in params else Sizes()
+    max_size = params.get("maxSize", preset.max_size)
+    piece_size = params.get("pieceSize", None if "maxSize" in params else preset.piece_size)
+    return Sizes(
+        max_size=max_size,
+        piece_size=piece_size,
+        min_piece_size=params.get("minPieceSize", preset.min_piece_size),
+    )
+
+
+def _same_preparation(
+    catalogue: Catalogue,
+    user: str,
+    path: str,
+    output: str | None,
+    sizes: tuple[int, int, int],
+    kind: profile.Profile,
+    name: str | None,
+) -> tuple[Preparation, StorageRecord] | None:
+    outputs = [] if output is None else [output]
+    for preparation_id, storage_id in catalogue.preparations_of_folder(user, path):
+        preparation, source = catalogue.preparation(preparation_id), catalogue.storage(storage_id)
+        if (
+            preparation is not None
+            and source is not None
+            and (preparation.max_size, preparation.piece_size, preparation.min_piece_size) == sizes
+            and preparation.profile == kind
+            and name in (None, preparation.name)
+            and [s.path for s in catalogue.outputs(preparation_id)] == outputs
+        ):
+            return preparation, source
+    return None
+
+
+def _storage_for(tx: Tx, user: str, path: str, now: int) -> StorageRecord:
+    """Return the user's plain storage of a folder, made if there is none."""
+    catalogue = Catalogue(tx)
+    for record in catalogue.storages_of_folder(user, path):
+        if not record.config and not record.client_config:
+            return record
+    label = Path(path).name or "root"
+    name = f"{label}-{hashlib.sha256(f'{user}:{path}'.encode(errors='replace')).hexdigest()[:8]}"
+    while catalogue.storage(name) is not None:
+        name += "x"
+    return create_storage(tx, user=user, name=name, type="local", path=path, now=now)
+
+
+def _free_name(catalogue: Catalogue, path: str) -> str:
+    label = Path(path).name or "root"
+    label = f"prep-{label}" if label.isdigit() else label
+    name, number = label, 1
+    while catalogue.preparation(name) is not None:
+        number += 1
+        name = f"{label}-{number}"
+    return name
+
+
+def _ranges_of(catalogue: Catalogue, file_id: int) -> list[RangeCid]:
+    return list(pages(lambda after, n: catalogue.range_cids(file_id, after, n), -1, lambda r: r.offset))
+
+
+def _decide_daggen(tx: Tx, attachment_id: int, daggen: int, parent_id: int | None) -> list[Wish]:
+    """Return what becomes of a daggen that waits for the packs of a source."""
+    catalogue = Catalogue(tx)
+    scan = catalogue.open_scan(attachment_id)
+    if scan is not None and scan[0] != parent_id and not scan[1]:
+        return []  # there may be more packs to come
+    pack = catalogue.unfinished_pack(attachment_id)
+    if pack is None:
+        return [Wish(task_id=daggen, event=Ready())]
+    job, task_id, state, reason = pack
+    if state is None or not state.final:
+        return []
+    why = f"pack job {job} is not complete: task {task_id} is {state.value}" + (f" ({reason})" if reason else "")
+    return [Wish(task_id=daggen, event=Hopeless(reason=why))]
