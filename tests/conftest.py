@@ -38,7 +38,7 @@ def make_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 
     yield make
     for service in made:
-        service.cli("stop", check=False)
+        _end(service)
 
 
 @pytest.fixture
@@ -52,4 +52,10 @@ def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service
     """A running service that many tests use, one after the other: look only at what you made, stop nothing."""
     service = Service(data=tmp_path_factory.mktemp("shared") / "data").start()
     yield service
+    _end(service)
+
+
+def _end(service: Service) -> None:
+    blocked = service.blocked()
     service.cli("stop", check=False)
+    assert not blocked, service.log()

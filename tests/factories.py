@@ -24,6 +24,9 @@ T = TypeVar("T")
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 LINKIS = "/api/rest_j/v1"
+# Who holds up the event loop for so long is reported in the service's log, and fails the test. Generous, since test machines
+# are slow; what is allowed on a quiet one is bin/prove's to measure.
+LONGEST_BLOCKING_SECONDS = 2.0
 PASSWORD = "correct horse battery staple"
 
 
@@ -127,11 +130,14 @@ class Service:
     settings: dict[str, str] = field(default_factory=dict)
     port: int = 0
     program: Sequence[str] = (sys.executable, "-P", "-m", "entrance.cli")  # the command line to use
+    _answered_at: int | None = None  # length of its log when it last began to answer
+    _reports: list[str] = field(default_factory=list)
 
     @property
     def environment(self) -> dict[str, str]:
         inherited = {k: v for k, v in os.environ.items() if not (k.startswith("ENTRANCE_") and "__" in k)}
-        return inherited | {f"ENTRANCE_{k}": v for k, v in self.settings.items()}
+        watch = {"GEVENT_MONITOR_THREAD_ENABLE": "1", "GEVENT_MAX_BLOCKING_TIME": str(LONGEST_BLOCKING_SECONDS)}
+        return inherited | watch | {f"ENTRANCE_{k}": v for k, v in self.settings.items()}
 
     def cli(
         self, *arguments: str, check: bool = True, timeout_seconds: float = 120.0, stdin: str | None = None
@@ -154,15 +160,20 @@ class Service:
         """Start it and wait until it answers; after a stop or crash on the same port as before."""
         told = json.loads(self.cli("start", "--port", str(self.port), "--json", *options).stdout)
         self.port = urlsplit(told["url"]).port or 0
+        self._look_for_reports()
+        self._answered_at = len(self.log())
         return self
 
     def stop(self) -> None:
         """Stop it in good order."""
+        self._look_for_reports()
         self.cli("stop")
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to the service's own process; with SIGKILL wait until it is gone."""
         pid = self.pid
+        if number is signal.SIGKILL:
+            self._look_for_reports()
         os.kill(pid, number)
         if number is signal.SIGKILL:
             wait_until(lambda: not self.running(pid), what="the killed service is gone")
@@ -204,6 +215,17 @@ class Service:
         """What the service has written to its own log."""
         path = self.data / "service.log"
         return path.read_text(errors="replace") if path.exists() else ""
+
+    def blocked(self) -> list[str]:
+        """Reports of something that held up the event loop of the service while it answered (not while it started)."""
+        self._look_for_reports()
+        return self._reports
+
+    def _look_for_reports(self) -> None:
+        if self._answered_at is not None:
+            lines = self.log()[self._answered_at :].splitlines()
+            self._reports += [line for line in lines if "appears to be blocked" in line]
+        self._answered_at = None
 
     # ---- users
 
