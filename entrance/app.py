@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Flask, request
 
 from entrance.dialects.linkis import dialect as linkis
+from entrance.dialects.singularity import dialect as singularity
 from entrance.web import ops
 from entrance.web.api import ErrorDesk, make_api
 from entrance.web.auth import Auth
@@ -22,7 +23,7 @@ def create_app(core: Core) -> Flask:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
 
-    dialects = Dialects([linkis.make()])
+    dialects = Dialects([linkis.make(), singularity.make()])
     guard = Guard(core.settings)
     guard.install(app)
     ErrorDesk(dialects).install(app)

@@ -18,12 +18,12 @@ from common.db.catalogue import (
     Catalogue,
     Child,
     File,
-    FileRange,
     Job,
     Preparation,
     StorageRecord,
 )
 from common.db.catalogue.store import pages
+from common.db.contents import Contents, PlacedRange
 from common.db.database import Readers
 from common.db.writer import Writer
 from common.errors import NotFound
@@ -81,12 +81,12 @@ class Explored:
 
 @dataclass(frozen=True, kw_only=True)
 class FileView:
-    """A version of a file with its ranges by offset, each with its CID, None while it is not packed."""
+    """A version of a file with its ranges by offset; CIDs are None while they are not packed."""
 
     file: File
     path: str
     cid: bytes | None
-    ranges: Sequence[tuple[FileRange, bytes | None]]
+    ranges: Sequence[PlacedRange]
 
 
 class Offload(Protocol):
@@ -105,6 +105,11 @@ class DataService:
         """Return what ``look`` finds, off the event loop."""
         with self._readers.read() as tx:
             return self._offload(look, Catalogue(tx))
+
+    def read_contents(self, look: Callable[[Catalogue, Contents], T]) -> T:
+        """Return what ``look`` finds, off the event loop."""
+        with self._readers.read() as tx:
+            return self._offload(look, Catalogue(tx), Contents(tx))
 
     # ---- storages and preparations
 
@@ -192,7 +197,7 @@ class DataService:
 
     def file(self, caller: Caller, file_id: int) -> FileView:
         """Return a version of a file. Raises NotFound."""
-        return self.read(lambda catalogue: find_file(catalogue, caller, file_id))
+        return self.read_contents(lambda catalogue, contents: find_file(catalogue, contents, caller, file_id))
 
 
 # ---- finding, inside a read or a transaction
@@ -230,7 +235,7 @@ def find_attachment(catalogue: Catalogue, caller: Caller, preparation: Ref, sour
     return attachment
 
 
-def find_file(catalogue: Catalogue, caller: Caller, file_id: int) -> FileView:
+def find_file(catalogue: Catalogue, contents: Contents, caller: Caller, file_id: int) -> FileView:
     """Raises NotFound."""
     file = catalogue.file(file_id)
     attachment = catalogue.attachment(file.attachment_id) if file else None
@@ -238,13 +243,11 @@ def find_file(catalogue: Catalogue, caller: Caller, file_id: int) -> FileView:
     folder = catalogue.directory(file.directory_id) if file else None
     if file is None or folder is None or preparation is None or not may(caller, preparation):
         raise NotFound(f"file '{file_id}' does not exist")
-    ranges = list(pages(lambda a, n: catalogue.ranges_of_file(file_id, a, n), -1, lambda r: r.offset))
-    cids = {r.id: r.cid for r in pages(lambda a, n: catalogue.range_cids(file_id, a, n), -1, lambda r: r.offset)}
     return FileView(
         file=file,
         path=f"{folder.path}/{file.name}" if folder.path else file.name,
         cid=catalogue.file_cid(file_id),
-        ranges=[(r, cids.get(r.id)) for r in ranges],
+        ranges=list(pages(lambda a, n: contents.ranges(file_id, a, n), -1, lambda r: r.offset)),
     )
 
 

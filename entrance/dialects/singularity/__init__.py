@@ -1,0 +1,1 @@
+"""Singularity's API (``data-preservation-programs/singularity``): ``/api`` and ``/piece``. See contracts: singularity."""
