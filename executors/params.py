@@ -6,6 +6,7 @@ An executor's ``params`` is a subclass of ``Params``. An unknown key is an error
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError, fields, missing, validate
@@ -36,13 +37,19 @@ class Size(fields.Integer):
         return super()._deserialize(value, attr, data, **kwargs)
 
 
+@cache
+def schema_of(params: type[Schema]) -> Schema:
+    """Return the one instance of a schema: to make one costs more than to use it."""
+    return params()
+
+
 def load_params(executor: Executor, raw: Any) -> dict[str, Any]:
     """Return ``raw`` as the executor's schema loads it, defaults filled in.
 
     Raises InvalidParams with every fault, each by its dotted path.
     """
     try:
-        loaded: dict[str, Any] = executor.params().load(raw)
+        loaded: dict[str, Any] = schema_of(executor.params).load(raw)
     except ValidationError as error:
         raise InvalidParams(list(_faults(error.messages, ""))) from error
     return loaded
@@ -65,7 +72,7 @@ def json_schema(executor: Executor) -> dict[str, Any]:
 
     ``title``, ``description`` and ``examples`` come from each field's metadata. A size has format ``size``.
     """
-    schema = _object(executor.params())
+    schema = _object(schema_of(executor.params))
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": executor.name, **schema}
 
 

@@ -57,7 +57,8 @@ def load_all() -> tuple[Executor, ...]:
     loaded = []
     for name in names():
         try:
-            loaded.append(get(name))
+            executor = get(name)
+            loaded.append(executor)
         except StartRefused as error:
             _LOG.error("executor left out", extra={"executor": name, "reason": str(error)})
     return tuple(loaded)

@@ -33,6 +33,7 @@ import socket
 import sys
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -246,11 +247,12 @@ def _lower(what: int, value: int) -> None:
 
 
 def _prefer_to_kill() -> None:
-    try:
-        with open("/proc/self/oom_score_adj", "w") as score:
-            score.write(str(OOM_SCORE))
-    except OSError:
-        pass  # a container may not allow it; then all are equal
+    with suppress(OSError):  # a container may not allow it; then all are equal
+        score = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(score, b"%d" % OOM_SCORE)
+        finally:
+            os.close(score)
 
 
 def _preload(modules: list[str]) -> None:

@@ -1,0 +1,327 @@
+"""The assembly line of a pack: threads that each carry one batch all the way, and the short part that has an order.
+
+::
+
+    plan, read into the slots, hash leaves      any order, side by side
+    link nodes, seam                            in order of the CAR: a batch waits for its turn
+    commitment of whole slabs, write            any order, side by side
+
+A batch buffer is a piece of the CAR: files are read straight into it, and it is written with one call. The commitment runs
+over the same bytes; what lies before the first and behind the last slab border of a batch goes into a *seam* buffer, hashed
+by whoever fills it. Everything heavy runs in system calls or in the kernel.
+"""
+
+from __future__ import annotations
+
+import mmap
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from common.content import car
+from common.content import cid as cids
+from common.content.kernel import SLAB_PAYLOAD, Kernel
+from common.content.piece import SLAB_PIECE_SIZE, SlabTree, lift, piece_size_of, small_root
+from common.content.profile import Profile
+from common.content.unixfs import Child, leaf
+from common.db.catalogue import JobRange
+from common.errors import ExecutorError
+from common.storage.base import Storage
+from executors.packing.journal import Journal, write_at
+from executors.packing.layout import BATCH_BYTES, Batch, Cursor, Planner, Tie, leaf_head, node_head
+from executors.packing.trees import range_nodes
+
+MOST_UNSYNCED = 256 << 20
+MOST_THREADS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reached:
+    """How far a line has come without a gap: bytes and blocks of the CAR, and bytes of files that are in it."""
+
+    offset: int
+    blocks: int
+    payload: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slabs:
+    """What a batch has of the piece: whole slabs from a place in its buffer on, and a seam that it has filled up."""
+
+    place: int = 0
+    number: int = 0
+    count: int = 0
+    seam: bytearray | None = None
+    seam_number: int = -1
+
+
+class Line:
+    """Makes the CAR of one job. ``descriptor`` None: no file is written (inline)."""
+
+    def __init__(
+        self,
+        *,
+        planner: Planner,
+        start: Cursor,
+        payload: int,
+        storage: Storage,
+        path_of: Callable[[JobRange], str],
+        kernel: Kernel,
+        profile: Profile,
+        split: int,
+        descriptor: int | None,
+        journal: Journal,
+        slabs: SlabTree,
+    ) -> None:
+        self._planner, self._storage, self._path_of = planner, storage, path_of
+        self._kernel, self._profile, self._split = kernel, profile, split
+        self._descriptor, self._journal, self.slabs = descriptor, journal, slabs
+        self._lock = threading.Condition()
+        self._stopping = False
+        self._planned_all = False
+        self._error: BaseException | None = None
+        self._threads: list[threading.Thread] = []
+        self._alive = 0
+        self._wanted = 0
+        self._turn = 0
+        self._done: dict[int, Batch] = {}
+        self._next_done = 0
+        self._reached = Reached(offset=start.offset, blocks=start.block, payload=payload)
+        self._synced = start.offset
+        # the ordered part
+        self._children: list[Child] = []  # leaves of the range that is open
+        self._position = slabs.complete * SLAB_PAYLOAD  # of the CAR: what lies before is in the tree or the seam
+        self._seam = bytearray(SLAB_PAYLOAD)
+        self.root = b""  # CID of the first block
+
+    # ---- the side of the task's main thread
+
+    def open_range(self, children: list[Child]) -> None:
+        """Give the leaves of the range that an earlier attempt has begun."""
+        self._children = children
+
+    def staff(self, threads: int) -> None:
+        """Let this many threads work; surplus ones end behind their batch."""
+        with self._lock:
+            self._wanted = max(1, min(threads, MOST_THREADS))
+            while self._alive < self._wanted and not self._planned_all:
+                thread = threading.Thread(target=self._work, name=f"pack-{len(self._threads)}", daemon=True)
+                self._threads.append(thread)
+                self._alive += 1
+                thread.start()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until all is done or so long; True when all is done. Raises what a thread has raised."""
+        with self._lock:
+            self._lock.wait_for(lambda: self._error is not None or self._alive == 0, seconds)
+            if self._error is not None:
+                raise self._error
+            return self._alive == 0
+
+    def reached(self) -> Reached:
+        with self._lock:
+            return self._reached
+
+    def synced(self, offset: int) -> None:
+        """Tell the line that the CAR is on disk up to here."""
+        with self._lock:
+            self._synced = max(self._synced, offset)
+            self._lock.notify_all()
+
+    def stop(self) -> None:
+        """End the threads; returns when they have ended."""
+        with self._lock:
+            self._stopping = True
+            self._lock.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def save(self) -> tuple[Cursor, bytes] | None:
+        """Return where another attempt can take up the work, and the tree so far; None: at the start."""
+        with self._lock:
+            whole = self._reached.offset // SLAB_PAYLOAD
+            known = [slab for slab in self._planner.cursors if slab <= whole]
+            if not known:
+                return None
+            best = max(known)
+            for slab in known:
+                if slab < best:
+                    del self._planner.cursors[slab]
+            return self._planner.cursors[best], self.slabs.save(best)
+
+    def commitment(self, min_piece_size: int) -> tuple[bytes, int]:
+        """Return root and size of the piece, once all is done."""
+        size = self._reached.offset
+        natural = piece_size_of(size)
+        filled = size % SLAB_PAYLOAD
+        if natural < SLAB_PIECE_SIZE:
+            root = small_root(memoryview(self._seam)[:filled])
+        else:
+            if filled:
+                self._seam[filled:] = bytes(SLAB_PAYLOAD - filled)
+                self.slabs.add(size // SLAB_PAYLOAD, self._kernel.slab_roots(self._seam, 0, 1))
+            root, natural = self.slabs.root()
+        wanted = max(natural, min_piece_size)
+        return lift(root, natural, wanted), wanted
+
+    # ---- a thread
+
+    def _work(self) -> None:
+        try:
+            buffer = mmap.mmap(-1, BATCH_BYTES)
+            spare = bytearray(SLAB_PAYLOAD)
+            while (batch := self._take()) is not None:
+                spare = self._carry(batch, buffer, spare)
+        except BaseException as error:
+            with self._lock:
+                if self._error is None:
+                    self._error = error
+                self._stopping = True
+        finally:
+            with self._lock:
+                self._alive -= 1
+                self._lock.notify_all()
+
+    def _take(self) -> Batch | None:
+        """Return the next batch to make; None when there is none, or one thread too many."""
+        with self._lock:
+            self._lock.wait_for(lambda: self._stopping or self._reached.offset - self._synced < MOST_UNSYNCED)
+            if self._stopping or self._planned_all or self._alive > self._wanted:
+                return None
+            batch = self._planner.next()
+            self._planned_all = batch is None
+            return batch
+
+    def _carry(self, batch: Batch, buffer: mmap.mmap, spare: bytearray) -> bytearray:
+        """Take a batch all the way; return the seam buffer that is free after it."""
+        with memoryview(buffer) as view:
+            self._read(batch, view)
+            self._hash_leaves(batch, buffer)
+            with self._lock:
+                self._lock.wait_for(lambda: self._stopping or self._turn == batch.number)
+                if self._stopping:
+                    return spare
+            slabs = self._in_order(batch, view, spare)
+            with self._lock:
+                self._turn += 1
+                self._lock.notify_all()
+            roots = self._kernel.slab_roots(buffer, slabs.place, slabs.count) if slabs.count else b""
+            seam_root = self._kernel.slab_roots(slabs.seam, 0, 1) if slabs.seam is not None else b""
+            self._write(batch, view)
+        with self._lock:
+            if slabs.seam is not None:
+                self.slabs.add(slabs.seam_number, seam_root)
+            if slabs.count:
+                self.slabs.add(slabs.number, roots)
+            self._finish(batch)
+        return spare if slabs.seam is None else slabs.seam
+
+    def _read(self, batch: Batch, view: memoryview) -> None:
+        """Read the leaves into their slots, and check that the files are what they were when they were scanned."""
+        storage = self._storage
+        for run in batch.leaves:
+            part = run.part
+            slots = []
+            for place, length in zip(run.places, run.lengths, strict=True):
+                head = leaf_head(length)
+                hole = place - cids.DIGEST_LENGTH
+                view[hole - len(head) : hole] = head
+                if length:
+                    slots.append(view[place : place + length])
+            reader = storage.reader(self._path_of(part))
+            try:
+                wanted = sum(run.lengths)
+                count = reader.read_into(slots, run.start) if slots else 0
+                now = reader.stat()
+            finally:
+                reader.close()
+            if part.size >= 0 and now.size != part.size:
+                raise _modified(part, f"its size was {part.size} and is {now.size} bytes")
+            if now.modified_ns != part.modified_ns:
+                raise _modified(part, f"its modification time was {part.modified_ns} and is {now.modified_ns} ns")
+            if part.hash and now.hash and now.hash != part.hash:
+                raise _modified(part, f"its hash was {part.hash} and is {now.hash}")
+            if count != wanted:
+                raise _modified(part, f"{count} of {wanted} bytes are there at offset {run.start}")
+
+    def _hash_leaves(self, batch: Batch, buffer: mmap.mmap) -> None:
+        places = [place for run in batch.leaves for place in run.places]
+        if places:
+            lengths = [length for run in batch.leaves for length in run.lengths]
+            self._kernel.hash_slots(buffer, places, lengths, [place - cids.DIGEST_LENGTH for place in places])
+
+    def _in_order(self, batch: Batch, view: memoryview, spare: bytearray) -> Slabs:
+        """Do what has an order; return what is to be hashed of the piece."""
+        self._link(batch, view)
+        if batch.block == 0:
+            hole = batch.holes[0]
+            self.root = bytes(view[hole - cids.PREFIX_LENGTH : hole + cids.DIGEST_LENGTH])
+            view[: car.HEADER_LENGTH] = car.header(self.root)
+        at = self._position - batch.offset  # above 0 only where an earlier attempt has hashed the first bytes
+        if at >= batch.length:
+            return Slabs()
+        seam_number, seam = -1, None
+        filled = self._position % SLAB_PAYLOAD
+        if filled:
+            taken = min(SLAB_PAYLOAD - filled, batch.length - at)
+            self._seam[filled : filled + taken] = view[at : at + taken]
+            at += taken
+            self._position += taken
+            if filled + taken == SLAB_PAYLOAD:
+                seam_number, seam, self._seam = self._position // SLAB_PAYLOAD - 1, self._seam, spare
+        first, number, count = at, self._position // SLAB_PAYLOAD, (batch.length - at) // SLAB_PAYLOAD
+        at += count * SLAB_PAYLOAD
+        if at < batch.length:
+            self._seam[: batch.length - at] = view[at : batch.length]
+        self._position = batch.offset + batch.length
+        return Slabs(place=first, number=number, count=count, seam=seam, seam_number=seam_number)
+
+    def _link(self, batch: Batch, view: memoryview) -> None:
+        """Make the link nodes of this batch; leaves of ranges that go on are kept for a later one."""
+        ties = iter(batch.ties)
+        tie = next(ties, None)
+        for run in batch.leaves:
+            if not run.tied:
+                continue
+            while tie is not None and tie.part.id < run.part.id:
+                self._make_nodes(tie, view)
+                tie = next(ties, None)
+            if run.first == 0:
+                self._children = []
+            for place, length in zip(run.places, run.lengths, strict=True):
+                digest = bytes(view[place - cids.DIGEST_LENGTH : place])
+                self._children.append(leaf(cids.RAW_PREFIX + digest, length))
+        while tie is not None:
+            self._make_nodes(tie, view)
+            tie = next(ties, None)
+
+    def _make_nodes(self, tie: Tie, view: memoryview) -> None:
+        part = tie.part
+        blocks, _ = range_nodes(self._children, part.offset, part.size, self._split, self._profile)
+        self._children = []
+        for block, place, length in zip(blocks, tie.places, tie.lengths, strict=True):
+            head = node_head(length)
+            hole = place - cids.DIGEST_LENGTH
+            view[hole - len(head) : hole] = head
+            view[hole:place] = block.cid[cids.PREFIX_LENGTH :]
+            view[place : place + length] = block.data
+
+    def _write(self, batch: Batch, view: memoryview) -> None:
+        if self._descriptor is not None:
+            write_at(self._descriptor, view[: batch.length], batch.offset)
+        digests = b"".join([view[hole : hole + cids.DIGEST_LENGTH] for hole in batch.holes])
+        self._journal.put(batch.block, digests)
+
+    def _finish(self, batch: Batch) -> None:
+        self._done[batch.number] = batch
+        while (done := self._done.pop(self._next_done, None)) is not None:
+            self._next_done += 1
+            self._reached = Reached(
+                offset=done.offset + done.length,
+                blocks=done.block + len(done.holes),
+                payload=self._reached.payload + done.payload,
+            )
+
+
+def _modified(part: JobRange, what: str) -> ExecutorError:
+    return ExecutorError(f"fileRange has been modified: {part.path}, {what}: file has been modified")

@@ -1,0 +1,74 @@
+"""What scan, pack, daggen and verify share: their parameters' fields, finding what is named, rows that were just given."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from marshmallow import ValidationError, fields
+
+from common.db.catalogue import Attachment, Catalogue, Preparation, StorageRecord
+from common.errors import ExecutorError, MayPass
+from executors.base import Column
+
+T = TypeVar("T")
+
+MERGE_SECONDS = 60.0
+_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.002, 0.1
+
+CAR_COLUMNS = (
+    Column(name="pieceCid", comment="piece CID (v1)"),
+    Column(name="pieceSize", type="bigint", comment="padded bytes"),
+    Column(name="rootCid", comment="root in the CAR's header"),
+    Column(name="fileSize", type="bigint", comment="bytes of the CAR, zeros at the end included"),
+    Column(name="storagePath", comment="file name in the output storage; empty: no file (inline)"),
+    Column(name="numOfFiles", type="bigint", comment="files that end in this CAR"),
+)
+
+
+class Ref(fields.Raw):
+    """A name or an id: whole numbers, also as text, are ids."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int | str:
+        if isinstance(value, str) and value:
+            return int(value) if value.isascii() and value.isdigit() else value
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+        raise ValidationError("must be a name or an id")
+
+
+def find_preparation(catalogue: Catalogue, ref: int | str) -> Preparation:
+    """Raises ExecutorError when there is none."""
+    found = catalogue.preparation(ref)
+    if found is None:
+        raise ExecutorError(f"preparation {ref} does not exist")
+    return found
+
+
+def find_source(
+    catalogue: Catalogue, preparation: int | str, source: int | str
+) -> tuple[Preparation, Attachment, StorageRecord]:
+    """Return a preparation and one of its sources. Raises ExecutorError when there is no such thing."""
+    prepared = find_preparation(catalogue, preparation)
+    storage = catalogue.storage(source)
+    attachment = catalogue.attachment_of(prepared.id, storage.id) if storage else None
+    if storage is None or attachment is None:
+        raise ExecutorError(f"{source} is no source of preparation {prepared.name}")
+    return prepared, attachment, storage
+
+
+def when_stored(look: Callable[[], T | None], what: str) -> T:
+    """Return what ``look`` finds once the rows given before are stored. Raises MayPass when they are not for a minute."""
+    end = time.monotonic() + MERGE_SECONDS
+    wait = _FIRST_WAIT_SECONDS
+    while (found := look()) is None:
+        if time.monotonic() > end:
+            raise MayPass(f"{what} did not get into the catalogue")
+        time.sleep(wait)
+        wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+    return found
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
