@@ -1,0 +1,129 @@
+"""What the contracts say of one change of one task, as plain tables (contracts: states, chapters 2, 3, 6).
+
+Written from the pages, not from the code under test: ``decide`` is held against these.
+"""
+
+from __future__ import annotations
+
+from common.task import (
+    ChildrenEnded,
+    Event,
+    Failed,
+    Kill,
+    Lost,
+    Pause,
+    Picked,
+    Ready,
+    Resume,
+    RetryDue,
+    State,
+    Stopped,
+    Succeeded,
+    Task,
+    TimedOut,
+)
+
+FINAL = {"succeeded", "failed", "cancelled", "timed_out"}
+OF_AN_ATTEMPT = (Succeeded, Failed, Stopped, Lost)
+
+# Chapter 3, the Linkis column: the word of a task that a worker has had, and of one that none has had.
+LINKIS_WORDS = {
+    "created": ("Inited", "Inited"),
+    "queued": ("Running", "Scheduled"),
+    "running": ("Running", "Running"),
+    "paused": ("Running", "Scheduled"),
+    "waiting_retry": ("Running", "Running"),
+    "succeeded": ("Succeed", "Succeed"),
+    "failed": ("Failed", "Failed"),
+    "cancelled": ("Cancelled", "Cancelled"),
+    "timed_out": ("Timeout", "Timeout"),
+}
+LINKIS_NUMBERS = {
+    "Inited": 0,
+    "WaitForRetry": 1,
+    "Scheduled": 2,
+    "Running": 3,
+    "Succeed": 4,
+    "Failed": 5,
+    "Cancelled": 6,
+    "Timeout": 7,
+}
+
+# Chapter 2: what each event may make of each state; what is not here is refused. ``waits`` is a running parent without
+# an attempt, ``flag`` a running task that was asked to pause, ``waits_paused`` a paused parent without an attempt.
+MAY: dict[tuple[type, str], set[str]] = {
+    (Ready, "created"): {"queued"},
+    (Picked, "queued"): {"running"},
+    (Pause, "created"): {"paused"},
+    (Pause, "queued"): {"paused"},
+    (Pause, "running"): {"flag"},
+    (Pause, "waits"): {"waits_paused"},
+    (Pause, "waiting_retry"): {"paused"},
+    (Resume, "created"): {"queued"},
+    (Resume, "flag"): {"running"},
+    (Resume, "paused"): {"queued", "created"},
+    (Resume, "waits_paused"): {"waits"},
+    (Resume, "waiting_retry"): {"queued"},
+    (Succeeded, "running"): {"succeeded", "failed", "waits"},
+    (Succeeded, "flag"): {"succeeded", "failed", "waits_paused"},
+    (ChildrenEnded, "waits"): {"succeeded", "failed"},
+    (Failed, "running"): {"waiting_retry", "failed"},
+    (Failed, "flag"): {"paused", "failed"},
+    (RetryDue, "waiting_retry"): {"queued"},
+    (Lost, "running"): {"waiting_retry"},
+    (Lost, "flag"): {"paused"},
+    (Stopped, "running"): {"waiting_retry"},
+    (Stopped, "flag"): {"paused"},
+}
+for _state in ("created", "queued", "running", "flag", "waits", "paused", "waits_paused", "waiting_retry"):
+    MAY[Kill, _state] = {"cancelled"}
+    if "paused" not in _state:
+        MAY[TimedOut, _state] = {"timed_out"}
+
+
+def kind(task: Task) -> str:
+    """The row of the table that a task stands in."""
+    state = task.state
+    if state is State.RUNNING:
+        return "waits" if task.waits else "flag" if task.pause_requested else "running"
+    if state is State.PAUSED:
+        return "waits_paused" if task.waits else "paused"
+    return str(state.value)
+
+
+def linkis_word(task: Task) -> str:
+    """Linkis' word for a task, read off the table."""
+    if task.state is State.PAUSED and task.queued_at is None and not task.attempt:
+        return "Inited"  # chapter 2: "Paused from created shows Inited"
+    return LINKIS_WORDS[task.state.value][0 if task.attempt else 1]
+
+
+class Broken(AssertionError):
+    """An invariant does not hold."""
+
+
+def hold(true: object, what: str) -> None:
+    """Raise Broken unless ``true``."""
+    if not true:
+        raise Broken(what)
+
+
+def check_change(before: Task, event: Event, after: Task, now: int) -> None:
+    """Raise Broken unless the contracts allow this change."""
+    was, becomes = kind(before), kind(after)
+    hold(was not in FINAL, f"a final state changed: {was} -> {becomes}")
+    hold(becomes in MAY.get((type(event), was), ()), f"{type(event).__name__}: {was} -> {becomes}")
+    if isinstance(event, OF_AN_ATTEMPT):
+        hold(event.attempt == before.attempt and was in ("running", "flag"), f"attempt {event.attempt} does not count")
+    hold(after.attempt == before.attempt + (type(event) is Picked), "the number of the attempt")
+    if after.errors != before.errors:
+        hold(type(event) is Failed and event.may_pass and after.errors == before.errors + 1, "counted errors")
+    hold(after.errors <= before.max_retries, "more retries than allowed")
+    hold((after.ended_at is not None) == (becomes in FINAL), "the time of the end")
+    hold((after.retry_at is not None) == (becomes == "waiting_retry"), "the time of the retry")
+    hold(not (after.pause_requested and becomes != "flag"), "the flag outlives the attempt")
+    hold(before.started_at is None or after.started_at == before.started_at, "the first start")
+    hold((after.started_at is None) == (after.attempt == 0), "a start without attempt")
+    hold(after.id == before.id and after.priority == before.priority and after.created_at == before.created_at, "the rest")
+    if type(event) in (Lost, Stopped) and becomes == "waiting_retry":
+        hold(after.retry_at == now, "what is no fault of the task waits for nothing")
