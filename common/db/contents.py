@@ -28,6 +28,7 @@ _RANGES = Sql(
         t.range_cids.c.tops,
         t.range_cids.c.car_id,
     )
+    .select_from(t.ranges)
     .outerjoin(t.range_cids, and_(t.range_cids.c.range_id == t.ranges.c.id, _THERE))
     .where(t.ranges.c.file_id == _p("file_id"), t.ranges.c.offset > _p("after"))
     .order_by(t.ranges.c.offset)
