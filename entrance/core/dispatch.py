@@ -35,6 +35,7 @@ from entrance.core.scheduler import Scheduler, Waiting
 from executors.launchers.base import Attempt, AttemptKey, End, Ending, Launcher, Limits
 
 _MOST_CORES = 4
+_RELAUNCH_SECONDS = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -306,8 +307,9 @@ class Dispatcher:
             return
         try:
             self._launcher.start(attempt)
-        except LaunchFailed as error:
-            self.intake.ended(key, End(ending=Ending.FAILED, reason=str(error), may_pass=True))
+        except LaunchFailed as error:  # no fault of the task; the launcher is coming back
+            time.sleep(_RELAUNCH_SECONDS)
+            self.intake.ended(key, End(ending=Ending.LOST, reason=f"The attempt could not be started: {error}"))
         self._recheck(key)
 
     def _recheck(self, key: AttemptKey) -> None:
