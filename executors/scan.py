@@ -445,7 +445,11 @@ class Walk:
             json.dumps(asdict(place), separators=(",", ":")).encode(),
             files_done=place.files,
             files_total=place.files,
-            stages=[Stage(name="scan", target=self._record.name, done=min(place.position, place.end), total=place.end)],
+            stages=[
+                Stage(name="scan", target=self._record.name, done=min(place.position, place.end), total=place.end),
+                Stage(name="bytes", target=self._record.name, done=place.bytes, total=place.bytes),
+                Stage(name="new bytes", target=self._record.name, done=place.new_bytes, total=place.new_bytes),
+            ],
         )
         self._next_step = time.monotonic() + BATCH_SECONDS
 
