@@ -316,6 +316,16 @@ def _current(task: Task, attempt: int) -> None:
         raise Refused(f"attempt {attempt} of task {task.id} does not count any more")
 
 
+def _limit_counts(task: Task, event: TimedOut, now: int) -> bool:
+    """The clock stands still while a task is paused, and starts anew when it is queued again."""
+    if task.state is State.PAUSED or event.attempt != task.attempt:
+        return False
+    if event.attempt:
+        return task.state is not State.QUEUED  # that attempt is over, the next one has a limit of its own
+    since = task.created_at if task.queued_at is None else task.queued_at
+    return now >= since + event.seconds * 1000
+
+
 def _pause(task: Task, by: str, now: int) -> Decision:
     said = Line(level="INFO", text=f"Your job is paused by {by}.")
     if task.state is State.PAUSED or task.pause_requested:
@@ -393,7 +403,7 @@ def decide(task: Task, event: Event, now: int, *, ladder_ms: tuple[int, ...] = D
         case Resume(by=by):
             return _resume(task, by, now)
         case TimedOut(seconds=seconds):
-            if task.state is State.PAUSED or event.attempt != task.attempt:
+            if not _limit_counts(task, event, now):
                 raise Refused("this limit does not count any more")
             reason = f"timed out after {seconds} s"
             text = "Sorry. Your job completed with a status Timeout. You can view logs for the reason."

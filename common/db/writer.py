@@ -204,9 +204,9 @@ class Writer:
         connection.execute("SAVEPOINT one")
         try:
             item.outcome = Outcome(item.change(tx))
-        except sqlite3.OperationalError:
-            raise  # a full disk, an I/O error: the whole batch
         except Exception as error:
+            if isinstance(error, sqlite3.OperationalError) and not _of_the_statement(error):
+                raise  # a full disk, an I/O error: the whole batch
             connection.execute("ROLLBACK TO one")
             item.outcome = Outcome(error=error)
         connection.execute("RELEASE one")
@@ -223,9 +223,12 @@ class Writer:
             connection.execute("BEGIN IMMEDIATE")
             item.outcome = Outcome(item.change(Tx(connection)))
             connection.execute("COMMIT")
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             _roll_back(connection)
-            item.outcome = Outcome(error=_not_stored(error))
+            if isinstance(error, sqlite3.OperationalError) and not _of_the_statement(error):
+                item.outcome = Outcome(error=_not_stored(error))
+            else:  # no such table or column, a row against the rules, bytes that are no database
+                item.outcome = Outcome(error=MayPass(f"rows that a task handed over cannot be stored: {error}"))
         except Exception as error:
             _roll_back(connection)
             item.outcome = Outcome(error=error)
@@ -245,6 +248,11 @@ def _tell(batch: list[_Item]) -> None:
 def _roll_back(connection: sqlite3.Connection) -> None:
     if connection.in_transaction:
         connection.execute("ROLLBACK")
+
+
+def _of_the_statement(error: sqlite3.OperationalError) -> bool:
+    """Whether the statement itself is at fault (SQLITE_ERROR), and not the disk or a lock."""
+    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_ERROR
 
 
 def _not_stored(error: sqlite3.OperationalError) -> EntranceError:

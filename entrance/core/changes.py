@@ -8,7 +8,7 @@ commits; they must not wait.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,12 +55,33 @@ class Changes:
         self._writer, self._logs, self._clock, self._ladder_ms = writer, logs, clock, ladder_ms
         self._hooks, self._effects = hooks, effects
 
+    def steer(self, task_ids: Iterable[int], event: Event) -> dict[int, Done]:
+        """Carry out one event for tasks and all below them, in one transaction; return how it went for each.
+
+        Parents come first: a parent that waits must not end because its children do. (A parent has the lower id.)
+        """
+        planned: list[Order] = []
+
+        def plan(tx: Tx) -> Sequence[Order]:
+            everyone = set(task_ids)
+            everyone |= {below.id for task_id in tuple(everyone) for below in store.descendants(tx, task_id)}
+            planned[:] = [Order(task_id=task_id, event=event) for task_id in sorted(everyone)]
+            return planned
+
+        done = self.carry_out(plan)
+        return {order.task_id: how for order, how in zip(planned, done, strict=True)}
+
     def carry_out(
-        self, orders: Sequence[Order], *, first: Callable[[Tx], None] | None = None, attach: Sequence[Path] = ()
+        self,
+        orders: Sequence[Order] | Callable[[Tx], Sequence[Order]],
+        *,
+        first: Callable[[Tx], None] | None = None,
+        attach: Sequence[Path] = (),
     ) -> list[Done]:
         """Carry out all orders in one transaction, ``first`` before them; return how each went, after the commit.
 
-        A refused order does not touch the others. Raises NotStored, and what ``first`` raises; nothing is stored then.
+        ``orders`` may be made in that transaction. A refused order does not touch the others. Raises NotStored, and what
+        ``first`` raises; nothing is stored then.
         """
         event = threading.Event()
         box: list[Outcome] = []
@@ -70,7 +91,8 @@ class Changes:
             if first is not None:
                 first(tx)
             everything: list[tuple[Applied, Seal | None]] = []
-            return [self._one(tx, order, everything, sealed) for order in orders], everything
+            plan = orders(tx) if callable(orders) else orders
+            return [self._one(tx, order, everything, sealed) for order in plan], everything
 
         def told(outcome: Outcome) -> None:
             if outcome.error is None:

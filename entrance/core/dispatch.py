@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ from common.clock import Clock
 from common.db import tasks as store
 from common.db.sql import Tx
 from common.db.tasks import Applied
-from common.db.writer import Writer
-from common.errors import Closing, EntranceError, LaunchFailed, NotStored
+from common.db.writer import Outcome, Writer
+from common.errors import Closing, EntranceError, LaunchFailed, MayPass, NotStored
 from common.task import Decision, Event, Picked, RetryDue, State, Task, TimedOut
 from entrance.core.changes import Changes, Done, Order
 from entrance.core.events import Bus
@@ -66,14 +67,15 @@ class Dispatcher:
         launcher: Launcher,
         settings: AttemptSettings,
         offload: Callable[..., Any],
+        failed: Callable[[BaseException], None],
     ) -> None:
         self.scheduler, self._lock, self._writer, self._logs = scheduler, lock, writer, logs
         self._clock, self._bus, self._hooks, self._launcher = clock, bus, hooks, launcher
-        self._settings, self._offload = settings, offload
+        self._settings, self._offload, self._failed = settings, offload, failed
         self.changes: Changes
         self.intake: Intake
         self._timers: list[tuple[int, int, _Timed]] = []  # (when, task, what)
-        self._deferred: dict[int, list[Task]] = {}  # job -> tasks whose predecessor's processes are not gone
+        self._deferred: dict[int, list[int]] = {}  # job -> tasks whose predecessor's processes are not gone
         self._chores: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._wake = threading.Event()
         self._closing = False
@@ -112,9 +114,9 @@ class Dispatcher:
         self._fence(before, task, decision)
         if task.state is State.QUEUED:
             self.queued(task)
-        elif before.state is State.QUEUED and task.state is not State.RUNNING:
+        elif before.state is State.QUEUED:
             with self._lock:
-                self.scheduler.remove(task.id)
+                self.scheduler.remove(task.id)  # also when picked: it may have been paused and resumed since
         if task.state is State.WAITING_RETRY:
             self.retry_later(task)
         self._bus.publish(task.id)
@@ -153,12 +155,12 @@ class Dispatcher:
 
     def queued(self, task: Task) -> None:
         """The task waits for its turn (unless processes of its job's earlier task are still there)."""
-        if task.job_id is not None and any(
-            x.task.job_id == task.job_id for x in self.intake.live.values() if x.key.task_id != task.id
-        ):
-            self._deferred.setdefault(task.job_id, []).append(task)
-            return
         with self._lock:
+            if task.job_id is not None and any(
+                x.task.job_id == task.job_id for x in list(self.intake.live.values()) if x.key.task_id != task.id
+            ):
+                self._deferred.setdefault(task.job_id, []).append(task.id)
+                return
             self.scheduler.add(waiting(task), self._clock.now())
         limit = task.queuing_timeout_s or self._settings.queuing_timeout_s
         if limit and not task.ran and task.queued_at is not None:
@@ -188,13 +190,34 @@ class Dispatcher:
             time.sleep(0.01)  # its end is still being stored
             self._chores.put(lambda: self._undefer(live))
             return
-        for task in self._deferred.pop(live.task.job_id, ()):
-            self.queued(task)
+        with self._lock:
+            ids = self._deferred.pop(live.task.job_id, [])
+        if ids:
+            self._writer.post(lambda tx: [store.get(tx, task_id) for task_id in ids], partial(self._undeferred, live, ids))
+
+    def _undeferred(self, live: Live, ids: list[int], outcome: Outcome) -> None:
+        """Told of the tasks as they stand now, in the order of the commits: as ``effects``."""
+        if outcome.error is not None:  # the disk is full
+            with self._lock:
+                self._deferred.setdefault(live.task.job_id or 0, []).extend(ids)
+            self._chores.put(lambda: time.sleep(1.0))
+            self._chores.put(lambda: self._undefer(live))
+            return
+        for task in outcome.value:
+            if task.state is State.QUEUED:
+                self.queued(task)
         self._wake.set()
 
     # ---- the loop
 
     def _loop(self) -> None:
+        try:
+            self._dispatch()
+        except BaseException as error:  # nothing would start any more: the service must end
+            if not self._closing:
+                self._failed(error)
+
+    def _dispatch(self) -> None:
         while not self._closing:
             now = self._clock.now()
             self._fire(now)
@@ -210,7 +233,7 @@ class Dispatcher:
     def _until_next(self, now: int) -> float:
         due = [self._timers[0][0]] if self._timers else []
         rise = self.scheduler.next_rise()
-        if rise is not None:
+        if rise is not None and not self._held:
             due.append(rise)
         return min(5.0, max(0.0, (min(due) - now) / 1000)) if due else 5.0
 
@@ -246,10 +269,14 @@ class Dispatcher:
         def load(tx: Tx, applied: Applied) -> Any:
             task = applied.task
             params = json.loads(store.submission_params(tx, task.id))
+            try:
+                storages = self._hooks.storages(tx, task.executor, params)
+            except EntranceError as error:
+                return error
             return (
                 params,
                 store.stored_progress(tx, task.id),
-                self._hooks.storages(tx, task.executor, params),
+                storages,
                 store.samples(tx, task.id) if task.attempt > 1 else None,
                 store.ran_ms(tx, task.id) if task.running_timeout_s or self._settings.running_timeout_s else 0,
             )
@@ -262,12 +289,15 @@ class Dispatcher:
                 for pick in picks:
                     self.scheduler.finished(pick.id)
                     self.scheduler.add(pick, self._clock.now())
+            self._wake.clear()
             self._wake.wait(1.0)
             return
         for pick, outcome in zip(picks, done, strict=True):
             if outcome.applied is None:  # paused or killed meanwhile
                 with self._lock:
                     self.scheduler.finished(pick.id)
+            elif isinstance(outcome.extra, EntranceError):
+                self._unable(outcome.applied.task, outcome.extra)
             else:
                 self._launch(outcome.applied.task, *outcome.extra)
 
@@ -307,10 +337,15 @@ class Dispatcher:
             return
         try:
             self._launcher.start(attempt)
-        except LaunchFailed as error:  # no fault of the task; the launcher is coming back
+        except (LaunchFailed, OSError) as error:  # no fault of the task; the launcher is coming back
             time.sleep(_RELAUNCH_SECONDS)
             self.intake.ended(key, End(ending=Ending.LOST, reason=f"The attempt could not be started: {error}"))
         self._recheck(key)
+
+    def _unable(self, task: Task, error: EntranceError) -> None:
+        """What the attempt needs is not there."""
+        key = AttemptKey(task_id=task.id, number=task.attempt)
+        self.intake.ended(key, End(ending=Ending.FAILED, reason=str(error), may_pass=isinstance(error, MayPass)))
 
     def _recheck(self, key: AttemptKey) -> None:
         """A kill or pause that was committed before the process existed is carried out now."""
@@ -371,4 +406,5 @@ def waiting(task: Task) -> Waiting:
         priority=task.priority,
         cores=task.cores,
         queued_at=task.queued_at or task.created_at,
+        child=task.parent_id is not None,
     )

@@ -5,6 +5,7 @@ Nothing that has a final name in a row is ever deleted: what a task owns are tem
 
 from __future__ import annotations
 
+import glob
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -115,5 +116,5 @@ def _remove_prefix(name: str) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
         return
-    for found in path.parent.glob(f"{path.name}*"):
+    for found in path.parent.glob(f"{glob.escape(path.name)}*"):
         found.unlink(missing_ok=True)

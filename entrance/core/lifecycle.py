@@ -165,6 +165,7 @@ class Core:
                 queuing_timeout_s=settings.tasks.queuing_timeout_seconds,
             ),
             offload=runtime.offload,
+            failed=failed,
         )
         self.changes = Changes(
             writer=self.writer,

@@ -140,9 +140,11 @@ class Logs:
         for task_id in ids:
             with self._lock:
                 log = self._open.get(task_id)
-                if log is None or log.sealed or log.flushing or not log.blocks:
+                if log is None or log.sealed or not log.blocks:
                     self._dirty.discard(task_id)
                     continue
+                if log.flushing:
+                    continue  # by somebody else; what came since stays dirty
                 log.flushing = True
                 taken = len(log.blocks)
                 data = b"".join(log.blocks)
@@ -183,6 +185,7 @@ class Logs:
         with self._lock:
             if (log := self._open.get(task_id)) is not None:
                 log.sealed = False
+                self._dirty.add(task_id)
 
     def close(self, task_id: int, seal: Seal, offload: Callable[..., Any]) -> bool:
         """After the final commit: append the last lines to the file, or remove it. Returns whether the row's body may go."""

@@ -41,6 +41,7 @@ class Waiting:
     priority: int
     cores: float
     queued_at: int
+    child: bool = False  # asked for by a task; takes no room from those that are submitted
 
 
 class Scheduler:
@@ -54,6 +55,7 @@ class Scheduler:
         self._groups: list[OrderedDict[str, list[tuple[int, int]]]] = [OrderedDict() for _ in _LEVELS]
         self._rises: list[tuple[int, int]] = []  # (when, task): the next level is due
         self._waiting_in: Counter[str] = Counter()
+        self._submitted_in: Counter[str] = Counter()  # without children
         self._in_group: Counter[str] = Counter()
         self._in_creator: Counter[tuple[str, str]] = Counter()
         self._in_executor: Counter[str] = Counter()
@@ -67,6 +69,7 @@ class Scheduler:
             self.remove(task.id)
         self.waiting[task.id] = task
         self._waiting_in[task.group] += 1
+        self._submitted_in[task.group] += not task.child
         self._place(task, now)
 
     def remove(self, task_id: int) -> None:
@@ -76,8 +79,9 @@ class Scheduler:
             return
         self._level.pop(task_id, None)
         self._waiting_in[task.group] -= 1
+        self._submitted_in[task.group] -= not task.child
         if not self._waiting_in[task.group]:
-            del self._waiting_in[task.group]
+            del self._waiting_in[task.group], self._submitted_in[task.group]
 
     def reprioritise(self, task_id: int, priority: int, now: int) -> None:
         """Change the priority of a waiting task; its age stays."""
@@ -97,7 +101,8 @@ class Scheduler:
             self._count(task, -1)
 
     def waiting_in(self, group: str) -> int:
-        return self._waiting_in[group]
+        """How many submitted tasks of a group wait; children do not count."""
+        return self._submitted_in[group]
 
     def groups(self) -> Mapping[str, tuple[int, int]]:
         """(waiting, running) of each group that has any."""

@@ -142,10 +142,7 @@ class TaskService:
         """Accept a task that an executor asks for; the same key of the same parent gives the same task."""
         kind = registry.get(executor)
         loaded = registry.load_params(kind, dict(params))
-        with self._readers.read() as tx:
-            current = store.get(tx, parent.id)
         now = self._clock.now()
-        held = current.state is State.PAUSED or current.pause_requested
         child = Task(
             id=0,
             uuid=str(uuid.uuid4()),
@@ -156,9 +153,7 @@ class TaskService:
             executor=executor,
             run_type=executor,
             door=parent.door,
-            priority=current.priority,
             cores=float(kind.cores),
-            state=State.PAUSED if held else State.QUEUED,
             max_retries=parent.max_retries,
             retry_delay_ms=parent.retry_delay_ms,
             parent_id=parent.id,
@@ -171,12 +166,13 @@ class TaskService:
         wanted = Submission(
             executor=executor, params=params, creator=parent.creator, door=parent.door, code=json.dumps(dict(params))
         )
-        fence = replace(parent)
 
-        def current_parent(tx: Tx) -> None:
-            store.fence(tx, fence.id, fence.attempt)
+        def as_its_parent(tx: Tx) -> Task:
+            current = store.fence(tx, parent.id, parent.attempt)
+            state = State.PAUSED if current.pause_requested else State.QUEUED
+            return replace(child, priority=current.priority, state=state)
 
-        return self._add(child, loaded, wanted, admin=True, first=current_parent).id
+        return self._add(child, loaded, wanted, admin=True, made=as_its_parent).id
 
     def _add(
         self,
@@ -184,19 +180,19 @@ class TaskService:
         params: Mapping[str, Any],
         submission: Submission,
         admin: bool,
-        first: Callable[[Tx], None] | None = None,
+        made: Callable[[Tx], Task] | None = None,
     ) -> Task:
+        """Store a task, in the state that ``made`` gives it within the transaction."""
         event = threading.Event()
         box: list[Outcome] = []
 
         def change(tx: Tx) -> tuple[Task, list[Order]]:
-            if first is not None:
-                first(tx)
+            wanted = new if made is None else made(tx)
             resolved = self._hooks.submitting(tx, new.user, admin, new.executor, params)
             job_id = self._hooks.job_of(new.executor, resolved) if new.job_id is None else new.job_id
             task = store.add(
                 tx,
-                replace(new, job_id=job_id),
+                replace(wanted, job_id=job_id),
                 exec_id=lambda n: build_exec_id(new.creator, new.user, new.executor, n, self._instance),
                 submission={
                     "code": submission.code,
@@ -500,11 +496,9 @@ class TaskService:
     def _steer(self, task: Task, event: Event) -> Task:
         if self.closing:
             raise Closing
-        with self._readers.read() as tx:
-            below = store.descendants(tx, task.id)
-        done = self._changes.carry_out([Order(task_id=x.id, event=event) for x in [task, *below]])
-        self._dispatcher.enforce(done)
-        mine = done[0]
+        done = self._changes.steer([task.id], event)
+        self._dispatcher.enforce(list(done.values()))
+        mine = done[task.id]
         if mine.error is not None:
             raise mine.error
         return mine.applied.task if mine.applied is not None else task
@@ -539,15 +533,9 @@ class TaskService:
             return ActionItem(ref=str(ref), task=None, error=error)
 
     def _apply_to(self, found: Sequence[tuple[Ref, Task]], event: Event) -> dict[Ref, ActionItem]:
-        with self._readers.read() as tx:
-            below = [x for _, task in found for x in store.descendants(tx, task.id)]
-        orders = [Order(task_id=x.id, event=event) for x in [*(task for _, task in found), *below]]
-        done: list[Done] = self._changes.carry_out(orders)
-        self._dispatcher.enforce(done)
-        return {
-            ref: ActionItem(ref=str(ref), task=d.applied.task if d.applied else task, error=d.error)
-            for (ref, task), d in zip(found, done, strict=False)
-        }
+        done = self._changes.steer([task.id for _, task in found], event)
+        self._dispatcher.enforce(list(done.values()))
+        return {ref: _item(ref, task, done[task.id]) for ref, task in found}
 
     def _prioritise(self, found: Sequence[tuple[Ref, Task]], priority: int) -> dict[Ref, ActionItem]:
         now = self._clock.now()
@@ -572,6 +560,10 @@ class TaskService:
             )
             for (ref, task), still_open in zip(found, open_ones, strict=True)
         }
+
+
+def _item(ref: Ref, task: Task, done: Done) -> ActionItem:
+    return ActionItem(ref=str(ref), task=done.applied.task if done.applied else task, error=done.error)
 
 
 def _fraction(task: Task, own: Progress) -> float:

@@ -9,6 +9,7 @@ from common.task import (
     ChildrenEnded,
     Event,
     Failed,
+    Hopeless,
     Kill,
     Lost,
     Pause,
@@ -53,6 +54,8 @@ LINKIS_NUMBERS = {
 # an attempt, ``flag`` a running task that was asked to pause, ``waits_paused`` a paused parent without an attempt.
 MAY: dict[tuple[type, str], set[str]] = {
     (Ready, "created"): {"queued"},
+    (Hopeless, "created"): {"failed"},
+    (Hopeless, "paused"): {"failed"},
     (Picked, "queued"): {"running"},
     (Pause, "created"): {"paused"},
     (Pause, "queued"): {"paused"},
@@ -108,6 +111,16 @@ def hold(true: object, what: str) -> None:
         raise Broken(what)
 
 
+def check_limit(task: Task, event: TimedOut, was: str, now: int) -> None:
+    """A limit is that of the wait for the first attempt, or of the attempt that is current or was the last to run."""
+    hold(event.attempt == task.attempt, "the limit of another attempt")
+    if event.attempt == 0:
+        since = task.created_at if task.queued_at is None else task.queued_at
+        hold(now >= since + event.seconds * 1000, "the wait is shorter than its limit")
+    else:
+        hold(was != "queued", "a task in the queue ends by the limit of an attempt that is over")
+
+
 def check_change(before: Task, event: Event, after: Task, now: int) -> None:
     """Raise Broken unless the contracts allow this change."""
     was, becomes = kind(before), kind(after)
@@ -125,5 +138,9 @@ def check_change(before: Task, event: Event, after: Task, now: int) -> None:
     hold(before.started_at is None or after.started_at == before.started_at, "the first start")
     hold((after.started_at is None) == (after.attempt == 0), "a start without attempt")
     hold(after.id == before.id and after.priority == before.priority and after.created_at == before.created_at, "the rest")
+    if type(event) is Hopeless:
+        hold(before.queued_at is None, "a task that was ready fails as hopeless")
+    if type(event) is TimedOut:
+        check_limit(before, event, was, now)
     if type(event) in (Lost, Stopped) and becomes == "waiting_retry":
         hold(after.retry_at == now, "what is no fault of the task waits for nothing")

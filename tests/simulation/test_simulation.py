@@ -24,12 +24,13 @@ def test_a_million_events_break_no_invariant(sim_seed: str, capsys: pytest.Captu
     with capsys.disabled():
         print(f"\nsimulation: seed {sim_seed}, {EVENTS} events (SIM_SEED={sim_seed} runs it again)")
     seen = simulate(sim_seed, EVENTS, word=status_word)
-    rare = {name: count for name, count in seen.items() if count < EVENTS / 2000}
-    assert len(seen) == 12 and not rare, f"the simulation hardly does this: {rare or seen}"
+    rare = {name: count for name, count in seen.items() if count < EVENTS / 10_000}
+    assert len(seen) == 13 and not rare, f"the simulation hardly does this: {rare or seen}"
 
 
 def test_the_same_seed_is_the_same_history() -> None:
-    first, second = [], []
+    first: list[tuple[Any, ...]] = []
+    second: list[tuple[Any, ...]] = []
     for trail in (first, second):
         world = World("again")
         world.told = trail.append

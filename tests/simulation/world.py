@@ -22,6 +22,7 @@ from common.task import (
     Decision,
     Event,
     Failed,
+    Hopeless,
     Kill,
     Lost,
     Pause,
@@ -79,6 +80,7 @@ class World(Queue):
             (14.0, self.submit),
             (4.0, self.submit_child),
             (3.0, self.make_ready),
+            (0.5, self.give_up),
             (22.0, self.end_process),
             (12.0, self.store_end),
             (5.0, self.pause),
@@ -239,6 +241,11 @@ class World(Queue):
         row = self.any_open()
         if row is not None:
             self.apply(row, Ready())
+
+    def give_up(self) -> None:
+        row = self.any_open()
+        if row is not None:
+            self.apply(row, Hopeless(reason="a pack failed"))
 
     def end_process(self) -> None:
         """The processes of an attempt end by themselves, or because we asked; their end is stored now or later."""

@@ -1,0 +1,167 @@
+"""Parents and children: who waits for whom, and what reaches whom."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from common.errors import Refused
+from common.task import State
+from executors.launchers.base import Ending
+
+
+@pytest.fixture
+def family(life: Any) -> Any:
+    """A parent whose own work is done and two children: (life, parent, [child, child])."""
+    parent = life.submit()
+    key = life.started(parent)
+    children = [life.child(key, "a"), life.child(key, "b")]
+    for child in children:
+        life.started(child)
+    life.launcher.end(key)
+    return life, parent, children
+
+
+def test_a_parent_ends_with_its_last_child(family: Any) -> None:
+    life, parent, (a, b) = family
+    assert life.get(parent).waits and life.state(parent) is State.RUNNING
+    assert life.core.scheduler.running.keys() == {a, b}
+    life.launcher.end(life.started(a))
+    assert life.state(parent) is State.RUNNING
+    life.launcher.end(life.started(b))
+    assert life.state(parent) is State.SUCCEEDED
+    assert life.history(parent)[-1] == "succeeded"
+    assert life.texts(parent)[-1] == "INFO Congratulations. Your job completed with status Success."
+
+
+def test_a_parent_fails_with_the_first_failed_child_in_its_words(family: Any) -> None:
+    life, parent, (a, b) = family
+    life.launcher.end(life.started(a), Ending.FAILED, reason="no such file")
+    life.launcher.end(life.started(b))
+    ended = life.get(parent)
+    assert ended.state is State.FAILED
+    assert ended.reason == f"1 of 2 children failed: task {a}: no such file"
+
+
+def test_a_parent_whose_children_have_ended_ends_with_its_own_work(life: Any) -> None:
+    parent = life.submit()
+    key = life.started(parent)
+    life.launcher.end(life.started(life.child(key, "a")))
+    life.launcher.end(key)
+    assert life.state(parent) is State.SUCCEEDED
+
+
+def test_the_same_key_is_the_same_child(life: Any) -> None:
+    key = life.started(life.submit())
+    assert life.child(key, "a") == life.child(key, "a") != life.child(key, "b")
+
+
+def test_children_inherit_user_creator_priority_and_retries(life: Any) -> None:
+    parent = life.submit(priority=200, creator="CLI", max_retries=1)
+    child = life.get(life.child(life.started(parent), "a"))
+    assert (child.user, child.creator, child.priority, child.max_retries) == ("ann", "CLI", 200, 1)
+    assert child.parent_id == parent.id and child.child_key == "a"
+
+
+def test_a_kill_of_a_parent_that_waits_cancels_it_and_its_children(family: Any) -> None:
+    life, parent, children = family
+    assert life.service.kill(_ann(life), parent.id).state is State.CANCELLED
+    assert [life.state(x) for x in (parent, *children)] == [State.CANCELLED] * 3
+    assert {k.task_id for k in life.launcher.killed} == set(children)
+
+
+def test_a_bulk_kill_of_parent_and_children_cancels_all(family: Any) -> None:
+    life, parent, children = family
+    items = life.service.kill_many(_ann(life), [*children, parent.id])
+    assert [item.error for item in items] == [None] * 3
+    assert [life.state(x) for x in (parent, *children)] == [State.CANCELLED] * 3
+
+
+def test_a_killed_child_is_a_failed_one_for_its_parent(family: Any) -> None:
+    life, parent, (a, b) = family
+    life.service.kill(_ann(life), a)
+    life.launcher.end(life.started(b))
+    assert life.get(parent).reason == f"1 of 2 children failed: task {a}: killed by ann"
+
+
+def test_pause_and_resume_of_a_parent_reach_its_children(family: Any) -> None:
+    life, parent, children = family
+    life.service.pause(_ann(life), parent.id)
+    for child in children:
+        life.until(child, State.PAUSED)
+    assert life.state(parent) is State.PAUSED
+    assert life.service.resume(_ann(life), parent.id).state is State.RUNNING
+    for child in children:
+        life.launcher.end(life.started(child, 2))
+    assert life.state(parent) is State.SUCCEEDED
+
+
+def test_a_paused_parent_whose_children_were_all_killed_ends_when_it_is_resumed(family: Any) -> None:
+    life, parent, children = family
+    life.service.pause(_ann(life), parent.id)
+    for child in children:
+        life.service.kill(_ann(life), child)
+    assert life.state(parent) is State.PAUSED
+    life.service.resume(_ann(life), parent.id)
+    assert life.state(parent) is State.FAILED
+
+
+def test_the_priority_of_a_parent_reaches_its_children(family: Any) -> None:
+    life, parent, children = family
+    life.service.set_priority(_ann(life), parent.id, 400)
+    assert [life.get(x).priority for x in (parent, *children)] == [400] * 3
+
+
+def test_a_child_asked_for_while_its_parent_is_asked_to_pause_is_paused(life: Any) -> None:
+    life.launcher.stubborn = True
+    parent = life.submit()
+    key = life.started(parent)
+    life.service.pause(_ann(life), parent.id)
+    assert life.state(life.child(key, "a")) is State.PAUSED
+
+
+def test_a_fenced_attempt_gets_no_children(life: Any) -> None:
+    parent = life.submit()
+    key = life.started(parent)
+    life.service.kill(_ann(life), parent.id)
+    with pytest.raises(Refused):
+        life.child(key, "a")
+
+
+def test_no_child_escapes_the_kill_of_its_parent(life: Any) -> None:
+    """Children are asked for while the kill is under way; those that were accepted are killed with it."""
+    for _ in range(10):
+        parent = life.submit(executor="sleep")
+        key = life.started(parent)
+        accepted: list[int] = []
+
+        def ask(key: Any = key, accepted: list[int] = accepted) -> None:
+            for name in range(1000):
+                try:
+                    accepted.append(life.child(key, str(name)))
+                except Refused:
+                    return
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        while len(accepted) < 3:
+            pass
+        life.service.kill(_ann(life), parent.id)
+        thread.join()
+        assert [x for x in accepted if life.state(x) is not State.CANCELLED] == []
+
+
+def test_children_do_not_count_against_the_waiting_room(lives: Any) -> None:
+    life = lives(**{"scheduler.waiting_per_group": 2, "scheduler.running_per_group": 1})
+    key = life.started(life.submit())
+    for name in range(5):
+        life.child(key, str(name))
+    assert life.submit().state is State.QUEUED
+
+
+def _ann(life: Any) -> Any:
+    from entrance.core.model import Caller
+
+    return Caller(name="ann")
