@@ -22,14 +22,16 @@ from typing import Any
 
 import gevent
 
+from common.clock import SystemClock
 from common.config import Settings, load
 from common.db.accounts import Accounts
 from common.db.database import short_write
 from common.errors import EntranceError, StartRefused
 from common.logging import get_log, set_up
+from common.storage.secrets import Secrets
 from entrance.app import create_app
-from entrance.core.hooks import NoHooks
 from entrance.core.lifecycle import Core, Folder, Runtime
+from entrance.core.preparations import Preparations
 from entrance.native import HubRuntime
 from entrance.web.server import listen, make_server
 from executors.launchers.local import LocalLauncher
@@ -81,7 +83,12 @@ def _run(settings: Settings) -> int:
         gevent.spawn(_give_up, error)
 
     core = Core(
-        settings, folder, runtime=HubRuntime(settings.service.threads), make_launcher=_local, hooks=NoHooks(), failed=failed
+        settings,
+        folder,
+        runtime=HubRuntime(settings.service.threads),
+        make_launcher=_local,
+        hooks=Preparations(SystemClock(), Secrets.of_folder(folder.path)),
+        failed=failed,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stop.set)

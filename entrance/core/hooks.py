@@ -49,6 +49,10 @@ class Hooks(Protocol):
         """The job that a task of these (resolved) parameters works on."""
         ...
 
+    def waits(self, executor: str, params: Mapping[str, Any]) -> bool:
+        """Whether a task of these (resolved) parameters stays ``created`` until a wish says that it is ready."""
+        ...
+
     def storages(self, tx: Tx, executor: str, params: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
         """Decrypted settings of the storages that an attempt may open, by name."""
         ...
@@ -74,6 +78,9 @@ class NoHooks:
 
     def job_of(self, executor: str, params: Mapping[str, Any]) -> int | None:
         return None
+
+    def waits(self, executor: str, params: Mapping[str, Any]) -> bool:
+        return False
 
     def storages(self, tx: Tx, executor: str, params: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
         return {}
