@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from marshmallow import ValidationError, fields
 
-from common.db.catalogue import Attachment, Catalogue, Preparation, StorageRecord
+from common.content import cid as cids
+from common.db.catalogue import Attachment, Car, Catalogue, Preparation, StorageRecord
 from common.errors import ExecutorError, MayPass
 from executors.base import Column
 
@@ -72,3 +73,15 @@ def when_stored(look: Callable[[], T | None], what: str) -> T:
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def car_row(made: Car) -> tuple[str, int, str, int, str, int]:
+    """Return the result row of a CAR, in the order of ``CAR_COLUMNS``."""
+    return (
+        cids.to_text(made.piece_cid),
+        made.piece_size,
+        cids.to_text(made.root_cid),
+        made.file_size,
+        made.storage_path,
+        made.files,
+    )

@@ -240,10 +240,54 @@ idempotency = Table(
     Column("at", Int, nullable=False),
 )
 
+# ---- beside the tasks: what single dialects show -------------------------------------------------------------------
+
+shown_jobs = Table(  # what a BlackPearl client has set of a job; no row: nothing
+    "shown_jobs",
+    metadata,
+    Column("task_id", Id, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("name", Text),
+    Column("created_at", Int),  # what is shown; the task's own counts for its turn
+    Column("protected", Integer, nullable=False),
+    Column("dead_job_cleanup_allowed", Integer, nullable=False),
+    Column("forgotten", Integer, nullable=False),  # struck from the lists of ended jobs
+)
+
+transfers = Table(  # what lists of transfers are filtered by; written with the task
+    "transfers",
+    metadata,
+    Column("task_id", Id, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("data_space", Text, nullable=False),
+    Column("way", Text, nullable=False),  # out, in, within: as seen from our own (local) side
+    Column("bucket", Text, nullable=False),  # of the store side
+    Column("repo_id", Text, nullable=False),
+    Column("repo_name", Text, nullable=False),
+    Column("repo_name_folded", Text, nullable=False),  # for searches that ignore letter case
+    Column("created_at", Int, nullable=False),  # of the task
+)
+Index("ix_transfers_data_space_created_at", transfers.c.data_space, transfers.c.created_at)
+
+transfer_files = Table(  # what became of each file of a transfer
+    "transfer_files",
+    metadata,
+    Column("task_id", Id, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("path", Text, primary_key=True),  # relative to the path read from
+    Column("size", Int, nullable=False),
+    Column("state", Text, nullable=False),  # pending, succeeded, failed
+    Column("fault", Text, nullable=False),  # of a failed one: store, format, forbidden, not_found, other; else ""
+    sqlite_with_rowid=False,
+)
+Index(
+    "ix_transfer_files_failed",
+    transfer_files.c.task_id,
+    transfer_files.c.path,
+    sqlite_where=transfer_files.c.state == "failed",
+)
+
 # ---- the catalogue -------------------------------------------------------------------------------------------------
 #
 # Tasks hand these rows over in bulk, and the writer merges them as INSERT OR REPLACE of whole rows. So there are no foreign
-# keys here (a replaced row would take its children along), and what becomes known later lies beside the row that it speaks of:
+# keys here (a replaced row would take its children along), and what becomes known later lies beside the row it speaks of:
 #
 #     files <- file_cids         ranges <- range_cids         directories <- directory_nodes
 #
@@ -333,11 +377,12 @@ directories = Table(
 Index("uq_directories_place", directories.c.parent_id, directories.c.name, unique=True)
 Index("ix_directories_attachment_id", directories.c.attachment_id, directories.c.id)
 
-walk = Table(  # folders in the order in which a scan visits them, of the latest scan
+walk = Table(  # folders in the order in which the latest scan visits them, and which task it is
     "walk",
     metadata,
     Column("attachment_id", Int, primary_key=True, autoincrement=False),
     Column("position", Int, primary_key=True, autoincrement=False),
+    Column("task_id", Int, nullable=False),
     Column("directory_id", Int, nullable=False),
     sqlite_with_rowid=False,
 )

@@ -18,13 +18,14 @@ import os
 import random
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.db.catalogue import Catalogue
 from common.errors import ExecutorError, MayPass
 from common.storage.local import LocalStorage, free_space
 from executors.base import TaskContext
+from executors.packing.inline import FOLDER as SIDECARS
 from executors.packing.journal import Journal
 
 CAR, BLOCKS, INDEX = "car", "car.blocks", "car.idx"
@@ -83,13 +84,13 @@ def open_files(ctx: TaskContext, folder: Path, *, inline: bool, car_length: int,
 
 
 def _earlier(folder: Path, task_id: int, kind: str) -> Sequence[Path]:
-    """Return what attempts of a task have left of one kind, the latest first."""
+    """Return what attempts of a task have left of one kind, the latest last."""
     pattern = re.compile(rf"\.{task_id}-(\d+)\.{re.escape(kind)}\.part")
     found = []
-    for name in os.listdir(folder):
-        match = pattern.fullmatch(name)
+    for path in folder.iterdir():
+        match = pattern.fullmatch(path.name)
         if match:
-            found.append((int(match.group(1)), folder / name))
+            found.append((int(match.group(1)), path))
     found.sort()
     return [path for _, path in found]
 
@@ -131,22 +132,40 @@ def choose_output(outputs: Sequence[LocalStorage], ctx: TaskContext) -> LocalSto
     return random.choices(outputs, weights)[0]  # noqa: S311 - spreads load
 
 
-def is_writable(folder: Path) -> None:
-    """Raises ExecutorError with the path when files cannot be made in this folder."""
-    if not folder.is_dir():
-        raise ExecutorError(f"{folder}: there is no such folder")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ExecutorError(f"{folder}: files cannot be written there: {os.strerror(errno.EACCES)}")
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """Where the CARs of a preparation go: a storage, or, for inline, nowhere (``folder`` is then that of the sidecars)."""
+
+    folder: Path
+    name: str = ""
+    storage_id: int | None = None
+
+    @property
+    def inline(self) -> bool:
+        return self.storage_id is None
 
 
-def sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def open_output(ctx: TaskContext, catalogue: Catalogue, preparation_id: int, chosen: str = "") -> Output:
+    """Return where to write, the storage of name ``chosen`` if it is still attached.
 
-
-def remove(path: Path) -> None:
-    with suppress(FileNotFoundError):
-        path.unlink()
+    Raises ExecutorError with the path when files cannot be made there, MayPass when every output is full.
+    """
+    records = {record.name: record for record in catalogue.outputs(preparation_id)}
+    if not records:
+        if catalogue.data_folder is None:
+            raise ExecutorError("the service's data folder is not known here")
+        folder = catalogue.data_folder / SIDECARS
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Output(folder=folder)
+    outputs = []
+    for record in [records[chosen]] if chosen in records else records.values():
+        storage = ctx.storage(record.name)
+        if not isinstance(storage, LocalStorage):
+            raise ExecutorError(f"{record.name}: CARs cannot be written to a storage of type {record.type}")
+        if not storage.root.is_dir():
+            raise ExecutorError(f"{storage.root}: there is no such folder")
+        if not os.access(storage.root, os.W_OK | os.X_OK):
+            raise ExecutorError(f"{storage.root}: files cannot be made there: {os.strerror(errno.EACCES)}")
+        outputs.append(storage)
+    found = outputs[0] if len(outputs) == 1 else choose_output(outputs, ctx)
+    return Output(folder=found.root, name=found.name, storage_id=records[found.name].id)

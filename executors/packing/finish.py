@@ -1,7 +1,7 @@
 """The end of a pack: the CIDs of its ranges and files as catalogue rows, and the index of its CAR.
 
-Both follow from the layout and the journal, read once more from the front; memory holds a page of ranges. A file of one range
-is complete here; one of several is noted as *spanning*, and completed when the CAR is published, by whoever brings the last.
+Both follow from the layout and the journal, read once more from the front; memory holds a page of ranges. A file of one
+range is complete here; one of several is noted as *spanning* and completed when the CAR is published that brings the last.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +19,8 @@ from common.content.index import IndexWriter
 from common.content.profile import Profile
 from common.content.unixfs import Child, leaf
 from common.db.catalogue import JobRange
-from executors.packing.journal import JournalReader
+from executors.packing.inline import NodeSpool, write_sidecar
+from executors.packing.journal import Journal, JournalReader
 from executors.packing.layout import leaf_head
 from executors.packing.trees import range_node_lengths, range_nodes, save_tops
 
@@ -118,10 +119,14 @@ class Names:
             self._digests, self._offsets = [], []
 
 
-def write_synced(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file and bring it to the disk."""
+def write_index(path: Path, index: IndexWriter, journal: Journal, nodes: NodeSpool | None) -> None:
+    """Write the index of a CAR and bring it to the disk; with ``nodes``, the sidecar of an inline CAR."""
+    blocks = len(index)
     with path.open("wb") as stream:
-        write(stream)
+        if nodes is None:
+            index.write(stream)
+        else:
+            write_sidecar(stream, journal, blocks, nodes, index.write)
         stream.flush()
         os.fsync(stream.fileno())
 

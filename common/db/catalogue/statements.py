@@ -13,7 +13,7 @@ from common.task import FINAL, OPEN, State
 
 
 def _p(name: str) -> Any:
-    return bindparam(name)
+    return bindparam(name, required=False)
 
 
 def _insert(table: Any) -> Sql:
@@ -48,8 +48,10 @@ ATTACHMENTS = Sql(
 )
 _OF_JOB = t.tasks.alias("of_job")
 LAST_TASK = select(func.max(_OF_JOB.c.id)).where(_OF_JOB.c.job_id == t.jobs.c.id).scalar_subquery()
-JOB = select(t.jobs, t.tasks.c.id, t.tasks.c.state, t.tasks.c.pause_requested, t.tasks.c.reason).outerjoin(
-    t.tasks, t.tasks.c.id == LAST_TASK
+JOB = (
+    select(t.jobs, t.tasks.c.id, t.tasks.c.state, t.tasks.c.pause_requested, t.tasks.c.reason)
+    .select_from(t.jobs)
+    .outerjoin(t.tasks, t.tasks.c.id == LAST_TASK)
 )
 JOB_BY_ID = Sql(JOB.where(t.jobs.c.id == _p("id")))
 JOBS = Sql(
@@ -76,6 +78,7 @@ DIRECTORIES = Sql(
 )
 CHILDREN = Sql(
     select(t.directories.c.id, t.directories.c.name, t.directory_nodes.c.cid, t.directory_nodes.c.tsize)
+    .select_from(t.directories)
     .outerjoin(
         t.directory_nodes,
         and_(
@@ -90,7 +93,11 @@ CHILDREN = Sql(
 WALK = Sql(
     select(t.walk.c.position, *t.directories.c)
     .join(t.directories, t.directories.c.id == t.walk.c.directory_id)
-    .where(t.walk.c.attachment_id == _p("attachment_id"), t.walk.c.position >= _p("position"))
+    .where(
+        t.walk.c.attachment_id == _p("attachment_id"),
+        t.walk.c.position >= _p("position"),
+        t.walk.c.task_id == _p("task_id"),
+    )
     .order_by(t.walk.c.position)
     .limit(_LIMIT)
 )
@@ -175,6 +182,7 @@ SKIPPED = Sql(
 )
 RANGE_CIDS = Sql(
     select(t.ranges.c.id, t.ranges.c.offset, t.ranges.c.length, t.range_cids.c.cid, t.range_cids.c.tops)
+    .select_from(t.ranges)
     .outerjoin(
         t.range_cids,
         and_(
@@ -318,13 +326,29 @@ FOLLOWING = Sql(
     .order_by(t.jobs.c.id)
     .limit(_LIMIT)
 )
+PREPARATIONS_OF_FOLDER = Sql(
+    select(t.preparations.c.id, t.storages.c.id)
+    .join(t.attachments, t.attachments.c.preparation_id == t.preparations.c.id)
+    .join(t.storages, t.storages.c.id == t.attachments.c.storage_id)
+    .where(
+        t.storages.c.type == "local",
+        t.storages.c.path == _p("path"),
+        t.preparations.c.user == _p("user"),
+    )
+    .order_by(t.preparations.c.id.desc())
+)
+STORAGES_OF_FOLDER = Sql(
+    STORAGE.where(t.storages.c.type == "local", t.storages.c.path == _p("path"), t.storages.c.user == _p("user")).order_by(
+        t.storages.c.id
+    )
+)
 WAITING_DAGGENS = Sql(
-    select(t.tasks.c.id)
+    select(t.tasks.c.id, t.tasks.c.parent_id)
     .join(t.jobs, t.jobs.c.id == t.tasks.c.job_id)
     .where(
         t.jobs.c.attachment_id == _p("attachment_id"),
         t.jobs.c.type == "daggen",
-        t.tasks.c.state == State.CREATED.value,
+        t.tasks.c.state.in_([State.CREATED.value, State.PAUSED.value]),
         t.tasks.c.queued_at.is_(None),
     )
 )
@@ -340,6 +364,7 @@ OPEN_SCAN = Sql(
 _LAST = t.tasks.alias("last")
 UNFINISHED_PACK = Sql(  # the first pack of a source whose last task did not succeed, if any; failures come first
     select(t.jobs.c.id, _LAST.c.id, _LAST.c.state, _LAST.c.reason)
+    .select_from(t.jobs)
     .outerjoin(_LAST, _LAST.c.id == LAST_TASK)
     .where(
         t.jobs.c.attachment_id == _p("attachment_id"),

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+from common.content import piececid
 from common.content.profile import Profile
 from common.db import database
 from common.db.catalogue import statements as s
@@ -31,6 +32,7 @@ from common.db.catalogue.values import (
 )
 from common.db.sql import Tx
 from common.db.tasks import take_ids
+from common.errors import ContentError
 from common.task import State
 
 PAGE_ROWS = 10_000
@@ -86,6 +88,14 @@ class Catalogue:
     def attachment_of(self, preparation_id: int, storage_id: int) -> Attachment | None:
         row = self._tx.one(s.ATTACHMENT_OF, preparation_id=preparation_id, storage_id=storage_id)
         return None if row is None else _attachment(row)
+
+    def preparations_of_folder(self, user: str, path: str) -> list[tuple[int, int]]:
+        """Return (preparation, storage) of a user's preparations with this local folder as a source, newest first."""
+        return [(row[0], row[1]) for row in self._tx.all(s.PREPARATIONS_OF_FOLDER, user=user, path=path)]
+
+    def storages_of_folder(self, user: str, path: str) -> list[StorageRecord]:
+        """Return a user's storages of this local folder."""
+        return [_storage(row) for row in self._tx.all(s.STORAGES_OF_FOLDER, user=user, path=path)]
 
     # ---- jobs
 
@@ -173,9 +183,9 @@ class Catalogue:
         """Return a page of the folders in a folder, by name."""
         return [Child(*row) for row in self._tx.all(s.CHILDREN, parent_id=directory_id, after=after, limit=limit)]
 
-    def walk(self, attachment_id: int, position: int, limit: int = PAGE_ROWS) -> list[tuple[int, Directory]]:
-        """Return a page of the folders that the latest scan visits from ``position`` on, in its order."""
-        rows = self._tx.all(s.WALK, attachment_id=attachment_id, position=position, limit=limit)
+    def walk(self, attachment_id: int, task_id: int, position: int, limit: int = PAGE_ROWS) -> list[tuple[int, Directory]]:
+        """Return a page of the folders that the latest scan, if it is this task, visits from ``position`` on."""
+        rows = self._tx.all(s.WALK, attachment_id=attachment_id, task_id=task_id, position=position, limit=limit)
         return [(row[0], Directory(*row[1:])) for row in rows]
 
     def directory_node(self, directory_id: int) -> tuple[bytes, int] | None:
@@ -208,6 +218,13 @@ class Catalogue:
     def cars_of_piece(self, piece_cid: bytes) -> list[Car]:
         """Return all CARs of a piece CID (v1, binary)."""
         return [_car(row) for row in self._tx.all(s.CARS_OF_PIECE, piece_cid=piece_cid)]
+
+    def cars_of_text(self, piece_cid: str) -> list[Car]:
+        """Return all CARs of a piece CID as people write it, v1 or v2; none for what is no piece CID."""
+        try:
+            return self.cars_of_piece(piececid.parse(piece_cid).to_v1())
+        except ContentError:
+            return []
 
     def cars(self, preparation_id: int, after: int = 0, limit: int = PAGE_ROWS) -> list[Car]:
         """Return a page of the CARs of a preparation, by id."""
@@ -318,9 +335,9 @@ class Catalogue:
         """Return a page of (id, type, source) of the jobs that are to follow by themselves and have no task."""
         return [(r[0], r[1], r[2]) for r in self._tx.all(s.FOLLOWING, after=after, limit=limit)]
 
-    def waiting_daggens(self, attachment_id: int) -> list[int]:
-        """Return the tasks that wait for the packs of a source."""
-        return [row[0] for row in self._tx.all(s.WAITING_DAGGENS, attachment_id=attachment_id)]
+    def waiting_daggens(self, attachment_id: int) -> list[tuple[int, int | None]]:
+        """Return the tasks (with their parents) that wait for the packs of a source."""
+        return [(row[0], row[1]) for row in self._tx.all(s.WAITING_DAGGENS, attachment_id=attachment_id)]
 
     def open_scan(self, attachment_id: int) -> tuple[int, bool] | None:
         """Return the unfinished scan task of a source, and whether it only waits for its children."""

@@ -1,0 +1,418 @@
+"""pack: make the CAR of a job.
+
+The work is done by ``packing``: the layout is planned, threads make batches of it, and this module keeps the books. It
+syncs beside the hashing, speaks of synced bytes only in its checkpoints, and at the end names ranges and files, writes the
+index and publishes all with one commit. Another attempt goes on at the last slab border, so at most a second or two is done
+again, and bytes never differ. Source of the rules: sections 5.5 to 5.7 of the Singularity contract.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from marshmallow import ValidationError, fields, validate, validates_schema
+
+from common.content import cid as cids
+from common.content import estimate, kernel, piececid
+from common.content.faults import BadCheckpoint
+from common.content.index import SUFFIX, IndexWriter
+from common.content.piece import SlabTree, padding_rule
+from common.content.unixfs import Child, leaf
+from common.db.catalogue import Attachment, Car, Catalogue, Job, JobRange, Preparation, StorageRecord
+from common.db.catalogue.store import pages
+from common.errors import ExecutorError, MayPass, StorageForbidden, StorageNotFound, StorageUnavailable
+from executors.base import Column, Stage, TaskContext
+from executors.packing import inline
+from executors.packing.files import CAR, INDEX, Files, Output, make_room, open_files, open_output
+from executors.packing.finish import Names, table_columns, write_index
+from executors.packing.journal import JournalReader
+from executors.packing.layout import START, Cursor, Planner, most_bytes
+from executors.packing.line import Line
+from executors.params import Params
+from executors.preparing import CAR_COLUMNS, Ref, car_row, find_source, now_ms
+
+TICK_SECONDS = 0.1
+CHECKPOINT_SECONDS = 1.0
+SYNC_BYTES = 64 << 20
+
+
+class PackParams(Params):
+    """One job, or all startable jobs of a source."""
+
+    job = fields.Integer(validate=validate.Range(min=1), metadata={"title": "Job", "description": "Id of a pack job."})
+    preparation = Ref(metadata={"title": "Preparation", "description": "Name or id."})
+    source = Ref(metadata={"title": "Source", "description": "Name or id: all packs of it that can be started."})
+
+    @validates_schema
+    def _one_form(self, data: dict[str, Any], **kwargs: Any) -> None:
+        if "job" in data:
+            wrong = [key for key in ("preparation", "source") if key in data]
+            if wrong:
+                raise ValidationError({key: ["does not go with job"] for key in wrong})
+        else:
+            missing = [key for key in ("preparation", "source") if key not in data]
+            if missing:
+                raise ValidationError({key: ["is missing; or give job"] for key in missing})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Books:
+    """The checkpoint of a pack, beside the tree of its piece."""
+
+    car_id: int
+    output: str  # name of the output storage; "" for inline
+    cursor: Cursor = START
+    payload: int = 0  # bytes of files before the cursor
+    slabs: str = ""  # hexadecimal
+
+    def save(self) -> bytes:
+        return json.dumps(asdict(self), separators=(",", ":")).encode()
+
+    @classmethod
+    def load(cls, state: bytes) -> Books:
+        values = json.loads(state)
+        return cls(**{**values, "cursor": Cursor(*values["cursor"])})
+
+
+class Pack:
+    """See the module."""
+
+    name: ClassVar[str] = "pack"
+    summary: ClassVar[str] = "Make the CAR files of a preparation"
+    params: ClassVar[type[Params]] = PackParams
+    columns: ClassVar[tuple[Column, ...]] = CAR_COLUMNS
+    cores: ClassVar[float] = 1.0
+
+    def run(self, ctx: TaskContext) -> Sequence[Sequence[Any]] | None:
+        """See ``Executor``."""
+        catalogue: Catalogue = ctx.catalogue
+        if "job" not in ctx.params:
+            return _start_all(ctx, catalogue)
+        job = catalogue.job(ctx.params["job"])
+        attachment = catalogue.attachment(job.attachment_id) if job is not None else None
+        if job is None or attachment is None or job.type != "pack":
+            raise ExecutorError(f"pack job {ctx.params['job']} does not exist")
+        work = Work(ctx, catalogue, job, attachment)
+        done = catalogue.car_of_job(job.id)
+        if done is None:
+            row = work.make()
+        else:
+            ctx.log(f"the CAR of job {job.id} is there already")
+            row = car_row(done)
+        work.delete_sources()
+        return [row]
+
+
+def _start_all(ctx: TaskContext, catalogue: Catalogue) -> Sequence[Sequence[Any]]:
+    """Queue a child for each pack of a source that can be started."""
+    _, source, _ = find_source(catalogue, ctx.params["preparation"], ctx.params["source"])
+    count = 0
+    for job in pages(lambda after, n: catalogue.jobs(source.id, "pack", after, n), 0, lambda j: j.id):
+        if job.state in ("created", "paused", "error") and not job.filling and job.task_id != ctx.task_id:
+            ctx.child(f"pack-{job.id}", "pack", {"job": job.id}, job=job.id)
+            count += 1
+            ctx.step(count, count)
+    ctx.log(f"{count} packs were queued")
+    return []
+
+
+class Work:
+    """One attempt at the CAR of a job."""
+
+    def __init__(self, ctx: TaskContext, catalogue: Catalogue, job: Job, attachment: Attachment) -> None:
+        self._ctx, self._catalogue, self._job, self._attachment = ctx, catalogue, job, attachment
+        preparation, source = catalogue.preparation(attachment.preparation_id), catalogue.storage(attachment.storage_id)
+        if preparation is None or source is None:
+            raise ExecutorError(f"the preparation of pack job {job.id} does not exist any more")
+        self._preparation: Preparation = preparation
+        self._source: StorageRecord = source
+        self._storage = ctx.storage(source.name)
+        self._split = estimate.split_size(preparation.max_size)
+        self._skips = bool(source.client_config.get("skipInaccessibleFile", False))
+        self._skipped: set[int] = set()
+        self._new_skips: list[int] = []
+        self._count, self._total = catalogue.job_totals(job.id)
+
+    # ---- the CAR
+
+    def make(self) -> Sequence[Any]:
+        """Make and publish the CAR; return its row."""
+        ctx = self._ctx
+        if not self._count:
+            raise ExecutorError("no content to pack")
+        books, slabs = self._open_books()
+        output = open_output(ctx, self._catalogue, self._preparation.id, books.output if books else "")
+        if books is None:
+            books = Books(car_id=ctx.ids("cars", 1), output=output.name)
+        elif books.output != output.name:
+            books, slabs = Books(car_id=books.car_id, output=output.name), SlabTree()
+        files, whole = open_files(
+            ctx, output.folder, inline=output.inline, car_length=books.cursor.offset, blocks=books.cursor.block
+        )
+        try:
+            if not whole:
+                ctx.log("the partial CAR is not there any more: the work starts over", "WARN")
+                books, slabs = Books(car_id=books.car_id, output=books.output), SlabTree()
+            elif books.cursor != START:
+                ctx.log(f"going on at byte {books.cursor.offset} of the CAR")
+            return self._make(books, slabs, files, output)
+        finally:
+            files.close()
+
+    def _open_books(self) -> tuple[Books | None, SlabTree]:
+        if self._ctx.checkpoint is None:
+            return None, SlabTree()
+        books = Books.load(self._ctx.checkpoint)
+        self._skipped = set(pages(lambda a, n: self._catalogue.skipped(books.car_id, a, n), 0, lambda r: r))
+        try:
+            return books, SlabTree.load(bytes.fromhex(books.slabs)) if books.slabs else SlabTree()
+        except BadCheckpoint:
+            return Books(car_id=books.car_id, output=books.output), SlabTree()
+
+    def _make(self, books: Books, slabs: SlabTree, files: Files, output: Output) -> Sequence[Any]:
+        if files.car is not None:
+            make_room(files.car, most_bytes(self._count, self._total), str(output.folder))
+        planner = Planner(
+            self._ranges(max(0, books.cursor.range_id - 1)),
+            self._split,
+            self._preparation.profile,
+            books.cursor,
+            self._left_out if self._skips else None,
+        )
+        line = Line(
+            planner=planner,
+            start=books.cursor,
+            payload=books.payload,
+            storage=self._storage,
+            path_of=_path_of,
+            kernel=kernel.load(),
+            profile=self._preparation.profile,
+            split=self._split,
+            descriptor=files.car,
+            journal=files.blocks,
+            slabs=slabs,
+        )
+        line.open_range(self._children_before(books.cursor, files))
+        try:
+            self._run(line, books, files)
+            line.stop()
+            return self._finish(line, books, files, output)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+                raise MayPass(f"{output.folder}: the CAR cannot be written: {error.strerror}") from error
+            raise
+        finally:
+            line.stop()
+
+    def _run(self, line: Line, books: Books, files: Files) -> None:
+        """Let the line work to the end; sync, report, and keep the checkpoint."""
+        ctx = self._ctx
+        next_checkpoint = time.monotonic() + CHECKPOINT_SECONDS
+        synced = books.cursor.offset
+        line.staff(ctx.cores)
+        while not line.wait(TICK_SECONDS):
+            reached = line.reached()
+            now = time.monotonic()
+            if now >= next_checkpoint or reached.offset - synced >= SYNC_BYTES:
+                saved = line.save()
+                files.sync()
+                synced = reached.offset
+                line.synced(synced)
+                if saved is not None and now >= next_checkpoint:
+                    cursor, state = saved
+                    books = Books(
+                        car_id=books.car_id,
+                        output=books.output,
+                        cursor=cursor,
+                        payload=max(0, reached.payload - (reached.offset - cursor.offset)),
+                        slabs=state.hex(),
+                    )
+                    self._give_skips(books)
+                    next_checkpoint = now + CHECKPOINT_SECONDS
+                    self._step(reached.payload, books)
+                    line.staff(ctx.cores)
+                    continue
+            self._step(reached.payload)
+            line.staff(ctx.cores)
+
+    def _step(self, done: int, books: Books | None = None) -> None:
+        total = max(self._total, done)
+        self._ctx.step(
+            done,
+            total,
+            None if books is None else books.save(),
+            bytes_done=done,
+            bytes_total=total,
+            stages=[Stage(name="pack", target=f"job {self._job.id}", done=done >> 20, total=-(-total >> 20))],
+        )
+
+    def _children_before(self, cursor: Cursor, files: Files) -> list[Child]:
+        """Return the leaves, from the journal, of the range that the cursor lies in."""
+        if not cursor.nth:
+            return []
+        part = next(iter(self._catalogue.job_ranges(self._job.id, cursor.range_id - 1, 1)))
+        chunk_size = self._preparation.profile.chunk_size
+        digests = files.blocks.get(cursor.block - cursor.nth, cursor.nth)
+        return [
+            leaf(
+                cids.RAW_PREFIX + digests[nth * cids.DIGEST_LENGTH : (nth + 1) * cids.DIGEST_LENGTH],
+                min(chunk_size, part.length - nth * chunk_size),
+            )
+            for nth in range(cursor.nth)
+        ]
+
+    # ---- ranges
+
+    def _ranges(self, after: int) -> Iterator[JobRange]:
+        catalogue, job = self._catalogue, self._job.id
+        for part in pages(lambda a, n: catalogue.job_ranges(job, a, n), after, lambda r: r.id):
+            if part.length < 0:
+                raise ExecutorError(f"{part.path}: its size is not known")
+            yield part
+
+    def _left_out(self, part: JobRange) -> bool:
+        """Whether a range is skipped: its file cannot be opened, and the source says that such files are left out."""
+        if part.id in self._skipped:
+            return True
+        try:
+            self._storage.reader(_path_of(part)).close()
+        except (StorageNotFound, StorageForbidden, StorageUnavailable) as error:
+            self._ctx.log(f"{error}: left out of the CAR", "WARN")
+            self._skipped.add(part.id)
+            self._new_skips.append(part.id)
+            return True
+        return False
+
+    def _give_skips(self, books: Books) -> None:
+        """Hand over what was skipped, with the checkpoint that follows. Batches keep it under the limit of rows."""
+        while self._new_skips:
+            given, self._new_skips = self._new_skips[:4_000], self._new_skips[4_000:]
+            self._ctx.rows("skipped", [(range_id, books.car_id) for range_id in given], ("range_id", "car_id"))
+            if self._new_skips:
+                self._step(books.payload, books)
+
+    # ---- the end
+
+    def _finish(self, line: Line, books: Books, files: Files, output: Output) -> Sequence[Any]:
+        ctx, preparation = self._ctx, self._preparation
+        reached = line.reached()
+        if not reached.blocks:
+            raise ExecutorError("no content to pack")
+        minimum = preparation.min_piece_size or 1 << 20
+        payload = self._total - self._bytes_skipped()
+        padding = padding_rule(
+            reached.offset, kind="data", inline=output.inline, min_piece_size=minimum, ranges_size=payload
+        )
+        root, piece_size = line.commitment(minimum)
+        if piece_size > preparation.piece_size:
+            ctx.log(f"the piece has {piece_size} bytes, more than the {preparation.piece_size} of the preparation", "WARN")
+        if files.car is not None:
+            os.ftruncate(files.car, padding.file_size)
+        piece_cid = piececid.encode_v1(root)
+        name = f"{cids.to_text(piece_cid)}.car"
+        nodes = inline.NodeSpool(ctx.workdir) if output.inline else None
+        index = IndexWriter(ctx.workdir)
+        names = Names(
+            car_id=books.car_id,
+            split=self._split,
+            profile=preparation.profile,
+            journal=JournalReader(files.blocks),
+            index=index,
+            node=nodes.add if nodes is not None else None,
+        )
+        last = self._name_all(names, books)
+        assert names.finish() == reached.offset and names.blocks == reached.blocks, "layout and line agree"
+        write_index(files.part(INDEX), index, files.blocks, nodes)
+        files.sync()
+        first = cids.RAW_PREFIX + files.blocks.get(0, 1)
+        made = Car(
+            id=books.car_id,
+            type="data",
+            piece_cid=piece_cid,
+            piece_cid_v2=piececid.encode_v2(root, piece_size, reached.offset),
+            piece_size=piece_size,
+            root_cid=first,
+            car_size=reached.offset,
+            file_size=padding.file_size,
+            virtual_padding=padding.virtual,
+            storage_id=output.storage_id,
+            storage_path="" if output.inline else name,
+            files=names.files,
+            blocks=names.blocks,
+            preparation_id=preparation.id,
+            attachment_id=self._attachment.id,
+            job_id=self._job.id,
+            task_id=ctx.task_id,
+            created_at=now_ms(),
+        )
+        self._publish(made, last, files, output.folder / name)
+        return car_row(made)
+
+    def _name_all(self, names: Names, books: Books) -> dict[str, list[Sequence[Any]]]:
+        """Name all ranges; hand over rows by the way, and return the last of them."""
+        self._give_skips(books)
+        for part in self._ranges(0):
+            if part.id in self._skipped:
+                continue
+            names.add(part)
+            if names.full:
+                rows = names.take_rows()
+                for table, columns in table_columns(rows).items():
+                    self._ctx.rows(table, rows[table], columns)
+                self._step(self._total, books)
+        return names.take_rows()
+
+    def _publish(self, made: Car, rows: dict[str, list[Sequence[Any]]], files: Files, final: Path) -> None:
+        ctx = self._ctx
+        if files.car is not None and final.exists() and not self._catalogue.cars_of_piece(made.piece_cid):
+            ctx.log(f"{final}: a file of this name is there already; it is replaced", "WARN")
+        pairs = [(str(files.part(INDEX)), f"{final}{SUFFIX}")]
+        if files.car is not None:
+            pairs.insert(0, (str(files.part(CAR)), str(final)))
+        described = [(table, columns, rows[table]) for table, columns in table_columns(rows).items() if rows[table]]
+        ctx.publish(pairs, [*described, ("cars", tuple(Car.__dataclass_fields__), [tuple(asdict(made).values())])])
+        ctx.log(f"{final.name}: {made.blocks} blocks, {made.file_size} bytes, piece of {made.piece_size} bytes")
+
+    def _bytes_skipped(self) -> int:
+        if not self._skipped:
+            return 0
+        return sum(part.length for part in self._ranges(0) if part.id in self._skipped)
+
+    # ---- after it
+
+    def delete_sources(self) -> None:
+        """Delete the source files that are whole in CARs now, if the preparation says so; failures are only logged."""
+        if not self._preparation.delete_after_export or not self._catalogue.outputs(self._preparation.id):
+            return
+        last = 0
+        for part in self._ranges(0):
+            if part.file_id == last or self._catalogue.file_cid(part.file_id) is None:
+                continue
+            last = part.file_id
+            path = _path_of(part)
+            try:
+                now = self._storage.stat(path)
+                if (now.size, now.modified_ns) == (part.size, part.modified_ns):
+                    self._storage.delete(path)
+            except StorageNotFound:
+                continue
+            except (StorageForbidden, StorageUnavailable) as error:
+                self._ctx.log(f"{error}: not deleted", "WARN")
+
+
+def _path_of(part: JobRange) -> str:
+    """Return the file's path as its storage knows it."""
+    if part.raw_name is None and part.directory_raw_path is None:
+        return part.path
+    name = part.name if part.raw_name is None else os.fsdecode(part.raw_name)
+    if not part.directory_path:
+        return name
+    folder = part.directory_path if part.directory_raw_path is None else os.fsdecode(part.directory_raw_path)
+    return f"{folder}/{name}"
