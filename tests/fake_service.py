@@ -9,6 +9,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,9 @@ from executors.launchers.base import Sample
 
 PASSWORDS = {"alice": "alice's secret", "bob": "bob's secret", "admin": "admin's secret"}
 EXECUTORS = ("echo", "scan", "sleep")
+
+
+_hashed = cache(hash_password)  # slow on purpose
 
 
 @dataclass
@@ -346,7 +350,7 @@ class FakeCore:
         engine.dispose()
         with short_write(path) as tx:
             for name, password in PASSWORDS.items():
-                Accounts(tx).add_user(name, hash_password(password), admin=name == "admin", now=self.clock.now())
+                Accounts(tx).add_user(name, _hashed(password), admin=name == "admin", now=self.clock.now())
         self.path = path
         self.readers = Readers(path)
         self.writer = Writer(lambda: open_writable(path), PlainThreads(), lambda error: None)

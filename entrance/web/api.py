@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 
 from common.errors import Closing, Draining, EntranceError, TooLarge
 from entrance.web.dialect import Dialect, Dialects
-from entrance.web.errors import TooManyTries, WrongMethod, from_bug, from_http
+from entrance.web.errors import WrongMethod, from_bug, from_http
 
 RETRY_SECONDS = 5  # what a client may wait while the service takes no tasks
 
@@ -60,8 +60,8 @@ class ErrorDesk:
         kept = {name: value for name, value in (http.get_headers() if http else ()) if name in _KEPT}
         if isinstance(error, WrongMethod):
             kept["Allow"] = ", ".join(error.allowed)
-        elif isinstance(error, TooManyTries):
-            kept["Retry-After"] = str(error.retry_after_seconds)
+        elif (wait := getattr(error, "retry_after_seconds", None)) is not None:
+            kept["Retry-After"] = str(wait)
         elif isinstance(error, (Draining, Closing)):
             kept["Retry-After"] = str(RETRY_SECONDS)
         elif isinstance(error, TooLarge):

@@ -69,6 +69,16 @@ class TooManyTries(EntranceError):
         super().__init__(f"too many wrong passwords, try again in {retry_after_seconds} s")
 
 
+class TooManyStreams(EntranceError):
+    """There are too many event streams open."""
+
+    code = "too_many_streams"
+    http_status = 429
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"at most {limit} event streams of one user at a time")
+
+
 class HttpError(EntranceError):
     """Any other refusal that the web framework makes by itself."""
 

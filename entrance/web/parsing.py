@@ -15,18 +15,27 @@ from flask import Request, request
 from flask_smorest import Blueprint
 from webargs.flaskparser import FlaskParser
 
-from common.errors import BadInput
+from common.errors import BadInput, TooLarge
 
 MAX_LEVELS = 100
 
 
 def json_body() -> Any:
-    """Return the request's body parsed as JSON, None when there is none. Raises BadInput, saying where."""
+    """Return the request's body parsed as JSON, None when there is none. Raises BadInput, saying where, and TooLarge."""
+    raw = raw_body()
+    return parse(raw) if raw else None
+
+
+def raw_body() -> bytes:
+    """Return the whole body. Raises TooLarge, also for one that came in chunks without saying its length; BadInput."""
     try:
         raw = request.get_data(cache=False)
     except OSError as error:
         raise BadInput("the request body ended too early") from error
-    return parse(raw) if raw else None
+    limit = request.max_content_length
+    if limit is not None and len(raw) >= limit:
+        raise TooLarge(f"the request body is larger than {limit - 1} bytes")
+    return raw
 
 
 def json_object() -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flask import current_app
@@ -23,6 +24,7 @@ class Web:
     core: Core
     auth: Auth
     ops: Ops
+    streams: Counter[str] = field(default_factory=Counter)  # open event streams of each user
 
 
 def the_web() -> Web:

@@ -13,7 +13,7 @@ from flask import Response, request
 
 ROOT = "/api/rest_j"
 BASE = f"{ROOT}/v1"
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def method_of(path: str) -> str:
@@ -36,4 +36,4 @@ def answer(
 ) -> Response:
     """Return the answer to the current request."""
     value = message(method_of(request.path) if method is None else method, data or {}, text, status)
-    return Response(_encode(value).encode("utf-8", "replace"), http, content_type="application/json")
+    return Response(encode(value).encode("utf-8", "replace"), http, content_type="application/json")

@@ -42,8 +42,10 @@ class LinkisError(EntranceError):
         errno: int | None = None,
         http: int = 400,
         data: Mapping[str, Any] | None = None,
+        retry_after_seconds: int | None = None,
     ) -> None:
         self.errno, self.http_status, self.data = errno, http, dict(data or {})
+        self.retry_after_seconds = retry_after_seconds
         super().__init__(text)
 
 

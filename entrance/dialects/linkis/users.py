@@ -53,7 +53,7 @@ def login(body: Mapping[str, Any]) -> Response:
     try:
         made = auth.login(name, _clear(password), auth.address(request))
     except (WrongPassword, TooManyTries) as error:
-        raise _refusal(str(error), http=429 if isinstance(error, TooManyTries) else 400) from error
+        raise _refusal(str(error), error) from error
     if present is not None and ticket:
         auth.logout(ticket)
     return _logged_in(made.caller, made.ticket)
@@ -76,8 +76,13 @@ def _session_facts() -> dict[str, Any]:
     return {"sessionTimeOut": the_core().settings.auth.session_seconds * 1000, "enableWatermark": False}
 
 
-def _refusal(text: str, http: int = 400) -> EntranceError:
-    return LinkisError(text, http=http, data=_session_facts())
+def _refusal(text: str, cause: EntranceError | None = None) -> EntranceError:
+    return LinkisError(
+        text,
+        http=cause.http_status if cause is not None else 400,
+        data=_session_facts(),
+        retry_after_seconds=getattr(cause, "retry_after_seconds", None),
+    )
 
 
 def _session() -> Caller | None:

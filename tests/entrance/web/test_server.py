@@ -1,0 +1,117 @@
+"""entrance.web.server over raw sockets: framing that cannot be read in two ways, limits, keep-alive without delay."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import pytest
+from factories import LINKIS, Service
+
+HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+SUBMIT = f"POST {LINKIS}/entrance/submit HTTP/1.1\r\nHost: localhost\r\n".encode()
+
+
+@contextmanager
+def connected(service: Service) -> Iterator[socket.socket]:
+    parts = urlsplit(service.url)
+    with socket.create_connection((parts.hostname, parts.port), timeout=10) as connection:
+        yield connection
+
+
+def until_closed(connection: socket.socket) -> bytes:
+    """Return all that comes until the other side closes."""
+    parts = []
+    try:
+        while part := connection.recv(65536):
+            parts.append(part)
+    except ConnectionResetError:
+        pass
+    return b"".join(parts)
+
+
+def one_answer(connection: socket.socket) -> tuple[int, bytes]:
+    """Return status and body of one answer with a length."""
+    head = b""
+    while b"\r\n\r\n" not in head:
+        part = connection.recv(65536)
+        assert part, head
+        head += part
+    head, _, body = head.partition(b"\r\n\r\n")
+    length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length"))
+    while len(body) < length:
+        body += connection.recv(65536)
+    return int(head.split()[1]), body
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n",
+        b"Content-Length: 2\r\nContent-Length: 3\r\n",
+        b"Content-Length: +2\r\n",
+        b"Content-Length: 0x2\r\n",
+        b"Content-Length: -1\r\n",
+        b"Transfer-Encoding: gzip, chunked\r\n",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+    ],
+)
+def test_a_body_whose_length_is_ambiguous_is_refused_and_the_connection_closed(
+    shared_service: Service, headers: bytes
+) -> None:
+    with connected(shared_service) as connection:
+        connection.sendall(SUBMIT + headers + b"\r\n{}" + HEALTH)
+        answer = until_closed(connection)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert answer.count(b"HTTP/1.1") == 1, "what follows is not taken for a request"
+
+
+def test_a_chunked_body_is_read(shared_service: Service) -> None:
+    body = json.dumps({"executionContent": {"code": "{}", "runType": "echo"}, "labels": {"engineType": "echo"}}).encode()
+    token = f"Authorization: Bearer {shared_service.http.token}\r\n".encode()
+    chunks = b"%x\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n" % (10, body[:10], len(body) - 10, body[10:])
+    with connected(shared_service) as connection:
+        connection.sendall(SUBMIT + token + b"Transfer-Encoding: chunked\r\n\r\n" + chunks)
+        status, answer = one_answer(connection)
+    assert (status, json.loads(answer)["status"]) == (200, 0)
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 1073741824\r\n", b"Transfer-Encoding: chunked\r\n"])
+def test_a_body_without_end_gets_413_and_is_not_read_on(shared_service: Service, framing: bytes) -> None:
+    token = f"Authorization: Bearer {shared_service.http.token}\r\n".encode()
+    block = b"x" * (1 << 20)
+    if b"chunked" in framing:
+        block = b"100000\r\n" + block + b"\r\n"
+    sent = 0
+    with connected(shared_service) as connection:
+        connection.sendall(SUBMIT + token + framing + b"\r\n")
+        try:
+            for _ in range(200):
+                connection.sendall(block)
+                sent += 1
+        except OSError:
+            pass
+        answer = until_closed(connection)
+    assert sent < 200, "the service read everything"
+    assert not answer or answer.startswith(b"HTTP/1.1 413")
+
+
+def test_many_requests_of_one_connection_are_answered_without_delay(shared_service: Service) -> None:
+    with connected(shared_service) as connection:
+        one = []
+        for _ in range(50):
+            begin = time.monotonic()
+            connection.sendall(HEALTH)
+            assert one_answer(connection)[0] == 200
+            one.append(time.monotonic() - begin)
+    assert sorted(one)[25] < 0.03, "no 40 ms of delayed acknowledgement"
+
+
+def test_a_line_that_is_no_request_is_refused(shared_service: Service) -> None:
+    with connected(shared_service) as connection:
+        connection.sendall(b"\x16\x03\x01 hello\r\n\r\n")
+        assert until_closed(connection).startswith(b"HTTP/1.1 400")
