@@ -158,7 +158,9 @@ class Service:
 
     def start(self, *options: str) -> Service:
         """Start it and wait until it answers; after a stop or crash on the same port as before."""
-        told = json.loads(self.cli("start", "--port", str(self.port), "--json", *options).stdout)
+        done = self.cli("start", "--port", str(self.port), "--json", *options, check=False)
+        assert done.returncode == 0, f"{done.stderr}\n{self.log()[-3000:]}"
+        told = json.loads(done.stdout)
         self.port = urlsplit(told["url"]).port or 0
         self._look_for_reports()
         self._answered_at = len(self.log())

@@ -110,7 +110,7 @@ def test_the_foreground_service_ends_in_good_order_on_sigterm(make_service: Make
     service = make_service()
     command = [sys.executable, "-P", "-m", "entrance.cli", "serve", "--port", "0", "--data", str(service.data)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        wait_until(lambda: (service.data / "service.json").exists(), 30, what="the service answers")
+        wait_until(lambda: (service.data / "service.json").exists() or process.poll(), 30, what="the service answers")
         assert service.pid == process.pid
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
