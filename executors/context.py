@@ -11,7 +11,7 @@ import json
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ from executors.slices import SLICE_ROWS, Pending, write_slice
 MAX_STATE_BYTES = 64 << 10
 MAX_UNMERGED = 8
 STEP_SECONDS = 0.05  # steps are sent at most this often
-LINES_SECONDS = 0.1  # a line waits at most this long for the next call
+LINES_SECONDS = 0.1  # lines that led to a step wait at most this long for the next call
+LOOSE_LINES_SECONDS = 1.0  # and lines that no step has followed yet
 BLOCK_CHARACTERS = 64 << 10
 ROWS_SECONDS = 1.0  # rows wait at most this long for a step without a checkpoint
 
@@ -93,8 +94,10 @@ class ChannelContext:
                 self._oldest = now
             self._lines.append(line)
             self._size += len(line)
-            if self._size >= BLOCK_CHARACTERS or not -1 < now - self._oldest < LINES_SECONDS:
-                self._flush(time.monotonic(), all_lines=self._step is None)
+            led_to_step = self._step is not None
+            limit = LINES_SECONDS if led_to_step else LOOSE_LINES_SECONDS
+            if self._size >= BLOCK_CHARACTERS or not -1 < now - self._oldest < limit:
+                self._flush(time.monotonic(), all_lines=not led_to_step)
 
     def step(
         self,
@@ -276,6 +279,7 @@ class ChannelContext:
             raise StopRequested from None
 
 
+@cache
 def _columns_of(table: str) -> tuple[str, ...]:
     """Return all columns of a table of the catalogue, in their order."""
     from common.db.tables import metadata

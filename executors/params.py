@@ -115,7 +115,9 @@ def _property(field: fields.Field[Any]) -> dict[str, Any]:
     for key in ("title", "description", "examples"):
         if key in field.metadata:
             shown[key] = field.metadata[key]
-    if field.load_default is not missing and not callable(field.load_default):
+    if field.load_default in (list, dict):
+        shown["default"] = field.load_default()
+    elif field.load_default is not missing and not callable(field.load_default):
         shown["default"] = field.load_default
     for rule in field.validators:
         shown |= _rule(rule, shown.get("type"))
@@ -123,10 +125,10 @@ def _property(field: fields.Field[Any]) -> dict[str, Any]:
 
 
 def _rule(rule: Any, kind: Any) -> dict[str, Any]:
+    if isinstance(rule, validate.ContainsOnly):  # before OneOf, of which it is a kind
+        return {"items": {"type": "string", "enum": list(rule.choices)}, "uniqueItems": True}
     if isinstance(rule, validate.OneOf):
         return {"enum": list(rule.choices)}
-    if isinstance(rule, validate.ContainsOnly):
-        return {"items": {"type": "string", "enum": list(rule.choices)}, "uniqueItems": True}
     if isinstance(rule, validate.Range):
         low = "minimum" if rule.min_inclusive else "exclusiveMinimum"
         high = "maximum" if rule.max_inclusive else "exclusiveMaximum"

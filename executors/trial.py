@@ -128,7 +128,7 @@ def _work(ctx: TaskContext, seconds: float, lines: int, steps: int) -> None:
     while said < lines or stepped < steps or passed < seconds:
         passed = min(seconds, time.monotonic() - began)
         share = passed / seconds if seconds else 1.0
-        burst = min(int(lines * share), said + _LINES_PER_STEP)
+        burst = min(max(said, int(lines * share)), said + _LINES_PER_STEP)
         for number in range(said + 1, burst + 1):
             ctx.log(f"line {number} of {lines}")
         said = burst
@@ -136,7 +136,7 @@ def _work(ctx: TaskContext, seconds: float, lines: int, steps: int) -> None:
             stepped += 1
             ctx.log(f"step {stepped} of {steps}")
         step()
-        if said == int(lines * share) and stepped == int(steps * share) and passed < seconds:
+        if said >= int(lines * share) and stepped >= int(steps * share) and passed < seconds:
             time.sleep(_pause(seconds, passed, (lines, said), (steps, stepped)))
 
 

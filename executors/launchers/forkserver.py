@@ -148,7 +148,8 @@ class ForkServer:
             _prefer_to_kill()
             if "numpy.random" in sys.modules:
                 sys.modules["numpy.random"].seed()
-            status = _work(Channel(socket.socket(fileno=channel)))
+            talk = Channel(socket.socket(fileno=channel))
+            status = _work(talk)
         except BaseException:
             traceback.print_exc()
         finally:

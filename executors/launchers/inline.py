@@ -1,7 +1,7 @@
 """The inline launcher, for unit tests only: runs attempts in threads of this process, over the same channel.
 
-A thread cannot be killed: ``kill`` asks, and returns the attempts that did not end in time. Limits are not set, no samples are
-taken, and an executor that ends its process ends this one.
+A thread cannot be killed: ``kill`` asks, and returns the attempts that did not end in time. Limits are not set, no samples
+are taken, and an executor that ends its process ends this one.
 """
 
 from __future__ import annotations

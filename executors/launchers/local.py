@@ -367,8 +367,8 @@ class LocalLauncher:
 
     def _left(self) -> list[int]:
         """Return the processes that should not be there; touches only files, so it may be offloaded."""
-        spared = ForkServerProcess.servers | self._spared
-        return [*processes.strangers(spared), *processes.marked(self._instance, spared)]
+        servers = ForkServerProcess.servers
+        return [*processes.strangers(servers | self._spared), *processes.marked(self._instance, servers)]
 
     def _sweep(self, timeout_seconds: float) -> bool:
         """Kill what is left of attempts without a fork server until nothing is; tell whether that came to pass."""

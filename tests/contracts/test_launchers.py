@@ -236,7 +236,8 @@ def test_a_later_attempt_goes_on_where_the_checkpoint_stands(start, sink, launch
         attempt = start.attempt("echo", params, checkpoint=state)
         launcher.start(attempt)
         if number < 4:
-            wait_until(lambda key=attempt.key, least=number * 3: len(sink.lines(key)) + len(texts) > least)
+            enough = number * 3 - len(texts)
+            wait_until(lambda key=attempt.key, enough=enough: len(sink.lines(key)) > enough)
             launcher.ask_stop(attempt.key)
         end = sink.wait_end(attempt.key)
         texts += sink.texts(attempt.key)

@@ -29,6 +29,14 @@ class Misbehaving:
     cores = 0.25
 
 
+def descriptors():
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            yield os.readlink(f"/proc/self/fd/{name}")
+        except OSError:  # the one that listed them
+            continue
+
+
 def sleeper(**how):
     return subprocess.Popen(["sleep", "86400"], **how)
 
@@ -60,6 +68,7 @@ class Busy(Misbehaving):
 
     def run(self, ctx):
         ctx.step(1, 10, b"one")
+        print("computing", flush=True)
         while True:
             sum(range(10_000))
 
@@ -110,13 +119,12 @@ class Printing(Misbehaving):
     name = "printing"
 
     def run(self, ctx):
+        for number in range(ctx.params["value"] or 0):
+            print(f"printed {number}")
+        sys.stdout.flush()
         os.write(1, b"one\ntwo \xff\xfe\tbytes\nun")
         os.write(1, b"ended")
         os.write(2, "wärning\n".encode())
-        if ctx.params["value"]:
-            for number in range(ctx.params["value"]):
-                print(f"printed {number}")
-        sys.stdout.flush()
 
 
 class Verbose(Misbehaving):
@@ -157,7 +165,9 @@ class Rowing(Misbehaving):
     def run(self, ctx):
         count, step = ctx.params["value"], 1_000
         for start in range(0, count, step):
-            ctx.rows("files", [(n, f"path {n}", b"x", None) for n in range(start, min(start + step, count))], ["a", "b", "c", "d"])
+            ctx.rows(
+                "files", [(n, f"path {n}", b"x", None) for n in range(start, min(start + step, count))], ["a", "b", "c", "d"]
+            )
             if ctx.task_id % 2:
                 ctx.step(start, count, str(start).encode(), stages=[Stage(name="scan", done=start, total=count)])
 
@@ -235,8 +245,12 @@ class Revealing(Misbehaving):
                         "nice": os.nice(0),
                         "oom": int(open("/proc/self/oom_score_adj").read()),
                         "sid": os.getsid(0) == os.getpid(),
-                        "descriptors": sorted(os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")[:-1]),
-                        "ignored": [s.name for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_DFL],
+                        "descriptors": sorted(descriptors()),
+                        "ignored": [
+                            s.name
+                            for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+                            if signal.getsignal(s) != signal.SIG_DFL
+                        ],
                         "gevent": "gevent" in sys.modules,
                         "threads": threading.active_count(),
                         "random": __import__("random").random(),
