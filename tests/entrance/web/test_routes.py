@@ -7,16 +7,26 @@ test, so a new one enters with its row. The routes with ``<ref>`` are asked abou
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_service import FakeCore
+from factories import wait_until
 from flask import Flask
 
+from common.config import load
+from common.db.accounts import Accounts
+from common.db.database import FILE_NAME, short_write
+from common.db.migrate import upgrade
+from common.task import State
 from entrance.app import create_app
+from entrance.core.hooks import NoHooks
+from entrance.core.lifecycle import Core, Folder, PlainRuntime
 from entrance.core.model import Caller, Submission
+from executors.launchers.base import Attempt, AttemptKey, End, Ending, Sink
 
 TABLE = Path(__file__).resolve().parents[2] / "data" / "routes.json"
 ROLES = {"nobody": None, "other": "bob", "owner": "alice", "admin": "admin"}
@@ -46,10 +56,80 @@ def routes(app: Flask) -> Iterator[tuple[str, str]]:
             yield rule.rule, method
 
 
-def answers(core: FakeCore, rule: str, method: str) -> dict[str, int]:
+class Lasting:
+    """A launcher whose attempts last until they are ended."""
+
+    def open(self, sink: Sink) -> None:
+        self._sink, self._alive = sink, set[AttemptKey]()
+
+    def reconcile(self) -> None:
+        return None
+
+    def start(self, attempt: Attempt) -> None:
+        self._alive.add(attempt.key)
+
+    def ask_stop(self, key: AttemptKey) -> None:
+        self.kill([key])
+
+    def kill(self, keys: Sequence[AttemptKey], timeout_seconds: float = 2.0) -> Sequence[AttemptKey]:
+        for key in self._alive.intersection(keys):
+            self._alive.discard(key)
+            self._sink.ended(key, End(ending=Ending.STOPPED))
+        return []
+
+    def cores(self, key: AttemptKey, cores: int) -> None:
+        return None
+
+    def merged(self, key: AttemptKey, number: int) -> None:
+        return None
+
+    def running(self) -> Sequence[AttemptKey]:
+        return list(self._alive)
+
+    def close(self, timeout_seconds: float) -> None:
+        self.kill(list(self._alive))
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[str, str]]:
+    """A data folder with alice, bob and the administrator admin, and a token of each."""
+    folder = tmp_path_factory.mktemp("template")
+    upgrade(folder / FILE_NAME)
+    tokens = {}
+    with short_write(folder / FILE_NAME) as tx:
+        accounts = Accounts(tx)
+        for name in ("alice", "bob", "admin"):
+            accounts.add_user(name, "", admin=name == "admin", now=1)
+            tokens[name] = accounts.add_token(name, now=1)[1]
+    return folder, tokens
+
+
+@contextmanager
+def running(template: Path, folder: Path) -> Iterator[Core]:
+    """A core on a copy of the template, without event loop and without processes."""
+    shutil.copytree(template, folder)
+    locked = Folder(folder)
+    core = Core(
+        load(environ={}, overrides={"service.data": str(folder)}),
+        locked,
+        runtime=PlainRuntime(),
+        make_launcher=lambda *_: Lasting(),
+        hooks=NoHooks(),
+        failed=lambda error: None,
+    )
+    core.start()
+    try:
+        yield core
+    finally:
+        core.stop()
+        locked.release()
+
+
+def answers(core: Core, tokens: Mapping[str, str], rule: str, method: str) -> dict[str, int]:
     """Ask for a route in each role, strangers first, and return the HTTP codes."""
-    task = core.service.submit(Caller(name="alice"), Submission(executor="echo", params={}, creator="IDE", door="linkis"))
-    core.service.run(task)
+    alice = Caller(name="alice")
+    task = core.service.submit(alice, Submission(executor="sleep", params={}, creator="IDE", door="linkis"))
+    wait_until(lambda: core.service.get(alice, task.id).state is State.RUNNING)
     path = rule
     for name, value in VALUES.items():
         for form in (f"<{name}>", f"<int:{name}>"):
@@ -58,18 +138,31 @@ def answers(core: FakeCore, rule: str, method: str) -> dict[str, int]:
     query = {"taskID": "1"} if rule.endswith("list-taskids") else None
     app, codes = create_app(core), {}
     for role, user in ROLES.items():
-        headers = {"Authorization": f"Bearer {core.token(user)}"} if user else {}
+        headers = {"Authorization": f"Bearer {tokens[user]}"} if user else {}
         response = app.test_client().open(path, method=method, headers=headers, json=body, query_string=query)
         response.close()
         codes[role] = response.status_code
     return codes
 
 
-def test_every_route_lets_in_whom_the_table_says_and_nobody_else(make_core: Any) -> None:
+@pytest.fixture(scope="module")
+def found(
+    template: tuple[Path, Mapping[str, str]], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, dict[str, int]]]:
+    """What each role gets, by rule and method."""
+    data, tokens = template
+    place = tmp_path_factory.mktemp("routes")
+    with running(data, place / "first") as core:
+        every = list(routes(create_app(core)))
+    table: dict[str, dict[str, dict[str, int]]] = {}
+    for number, (rule, method) in enumerate(every):
+        with running(data, place / str(number)) as core:
+            table.setdefault(rule, {})[method] = answers(core, tokens, rule, method)
+    return table
+
+
+def test_every_route_lets_in_whom_the_table_says_and_nobody_else(found: dict[str, dict[str, dict[str, int]]]) -> None:
     declared = json.loads(TABLE.read_text())
-    found: dict[str, dict[str, dict[str, int]]] = {}
-    for rule, method in routes(create_app(make_core())):
-        found.setdefault(rule, {})[method] = answers(make_core(), rule, method)
     unknown = sorted(set(found) - set(declared))
     assert not unknown, f"routes without a row in {TABLE.name}: {unknown}"
     assert not sorted(set(declared) - set(found)), "rows without a route"
