@@ -23,6 +23,24 @@ class Entry:
     is_dir: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One part of a multipart upload, numbered from 1; size in bytes (-1 unknown); its entity tag, without quotes."""
+
+    number: int
+    size: int
+    tag: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upload:
+    """A multipart upload that is neither completed nor aborted; when it was begun, in ms since 1970 by the store's clock."""
+
+    path: str
+    id: str
+    begun_ms: int
+
+
 Report = Callable[[str, str], None]
 """Called with (path, why) for what a listing leaves out."""
 
