@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from flask import Flask, request
 
+from entrance.dialects.blackpearl import dialect as blackpearl
+from entrance.dialects.dataspaces import dialect as dataspaces
 from entrance.dialects.linkis import dialect as linkis
 from entrance.dialects.singularity import dialect as singularity
 from entrance.web import ops
@@ -18,12 +20,12 @@ from entrance.web.state import EXTENSION, Web
 def create_app(core: Core) -> Flask:
     """Return the WSGI application of a service, with every dialect."""
     app = Flask("entrance", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = core.settings.limits.body_bytes
+    app.config["MAX_CONTENT_LENGTH"] = core.settings.limits.body_bytes + 1  # werkzeug cuts there and says nothing
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
 
-    dialects = Dialects([linkis.make(), singularity.make()])
+    dialects = Dialects([linkis.make(), singularity.make(), blackpearl.make(), dataspaces.make()])
     guard = Guard(core.settings)
     guard.install(app)
     ErrorDesk(dialects).install(app)

@@ -1,0 +1,27 @@
+"""The BlackPearl dialect as the application sees it: its blueprints, its door and its errors."""
+
+from __future__ import annotations
+
+from flask import request
+
+from entrance.dialects.blackpearl import jobs, system
+from entrance.dialects.blackpearl.answers import ROOT
+from entrance.dialects.blackpearl.door import caller_of
+from entrance.dialects.blackpearl.errors import render_error
+from entrance.web.dialect import Dialect, set_caller
+
+
+def make() -> Dialect:
+    """Return the dialect."""
+    return Dialect(
+        name="blackpearl",
+        title="Entrance: BlackPearl job API",
+        prefixes=(ROOT,),
+        blueprints=(jobs.blueprint, system.blueprint),
+        enter=_enter,
+        render_error=render_error,
+    )
+
+
+def _enter() -> None:
+    set_caller(caller_of(request))

@@ -1,0 +1,1 @@
+"""SenseCore's list of data transfer tasks: one request, in protobuf's JSON."""
