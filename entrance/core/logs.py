@@ -94,7 +94,6 @@ class Logs:
         self._folder, self._instance, self._lock = folder, instance, lock
         self._open: dict[int, _Open] = {}
         self._dirty: set[int] = set()
-        self._settling: set[int] = set()  # ended, and the file is not yet what was committed
         folder.mkdir(parents=True, exist_ok=True)
 
     # ---- writing
@@ -192,15 +191,10 @@ class Logs:
         with self._lock:
             log = self._open.pop(task_id, None)
             self._dirty.discard(task_id)
-            self._settling.add(task_id)
-        try:
-            while log is not None and log.flushing:
-                time.sleep(0.002)  # a flush that had begun before the end
-            if log is None or log.size:
-                offload(self.settle, task_id, seal)
-        finally:
-            with self._lock:
-                self._settling.discard(task_id)
+        while log is not None and log.flushing:
+            time.sleep(0.002)  # a flush that had begun before the end
+        if log is None or log.size:
+            offload(self.settle, task_id, seal)
         return seal.offset > 0
 
     def settle(self, task_id: int, seal: Seal) -> None:
@@ -232,25 +226,19 @@ class Logs:
         """
         if row is not None and row[0] == 0:
             return _page_of(zlib.decompress(row[2]), from_line, limit, limit_bytes)
-        if row is not None and row[2]:
-            self._wait_settled(task.id)
         try:
             file = self._path(task.id).open("rb")
         except FileNotFoundError:
             return _page_of(head(task, self._instance), from_line, limit, limit_bytes)
         with file:
+            if row is not None and row[2]:
+                return _page_with_tail(file.fileno(), self._path(task.id), row, from_line, limit, limit_bytes)
             with self._lock:
                 log = self._open.get(task.id)
                 end = log.size if log is not None else None
             if end is None:
                 end = os.fstat(file.fileno()).st_size
             return _page_from(file.fileno(), self._path(task.id), end, from_line, limit, limit_bytes)
-
-    def _wait_settled(self, task_id: int) -> None:
-        """An end was committed: wait for its last lines to be in the file (milliseconds)."""
-        deadline = time.monotonic() + 5.0
-        while (task_id in self._open or task_id in self._settling) and time.monotonic() < deadline:
-            time.sleep(0.002)
 
     def exists(self, task: Task, row: tuple[int, int, bytes] | None) -> bool:
         """Whether there is anything to read beyond what follows from the row."""
@@ -361,6 +349,30 @@ def _page_from(fd: int, path: Path, end: int, from_line: int, limit: int, limit_
         back = os.pread(fd, min(_LOOK_BACK_BYTES, start_of_first), max(0, start_of_first - _LOOK_BACK_BYTES))
         level = _level_before(back.split(b"\n"))
     return _page(part, from_line, level)
+
+
+def _page_with_tail(
+    fd: int, path: Path, row: tuple[int, int, bytes], from_line: int, limit: int, limit_bytes: int
+) -> LogPage:
+    """A page of a log whose last lines were committed and may not be in the file yet: the file up to there, then they."""
+    offset, count, body = row
+    tail = zlib.decompress(body).split(b"\n")[:-1]
+    start = count - len(tail)
+    if from_line >= start:
+        back = os.pread(fd, min(_LOOK_BACK_BYTES, offset), max(0, offset - _LOOK_BACK_BYTES)).split(b"\n")
+        skip = from_line - start
+        return _page(_within(tail[skip : skip + limit], limit_bytes), from_line, _level_before([*back, *tail[:skip]]))
+    page = _page_from(fd, path, offset, from_line, min(limit, start - from_line), limit_bytes)
+    left = limit_bytes - sum(len(line.encode()) + 1 for line in page.lines)
+    if page.next_line < start or left <= 0:
+        return page
+    more = _page(_within(tail[: limit - len(page.lines)], left), start, page.levels[-1])
+    return LogPage(
+        lines=[*page.lines, *more.lines],
+        levels=[*page.levels, *more.levels],
+        first=from_line,
+        next_line=more.next_line,
+    )
 
 
 def _noted(path: Path, from_line: int) -> tuple[int, int]:
