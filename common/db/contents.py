@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sqlalchemy import and_, bindparam, exists, select
+from sqlalchemy import and_, bindparam, exists, or_, select
 
 from common.db import tables as t
 from common.db.sql import Sql, Tx
@@ -34,6 +34,53 @@ _RANGES = Sql(
     .order_by(t.ranges.c.offset)
     .limit(_p("limit"))
 )
+_FILES = Sql(
+    select(
+        t.files.c.id,
+        t.files.c.name,
+        t.files.c.raw_name,
+        t.files.c.size,
+        t.files.c.modified_ns,
+        t.file_cids.c.cid,
+    )
+    .select_from(t.files)
+    .outerjoin(
+        t.file_cids,
+        and_(
+            t.file_cids.c.file_id == t.files.c.id,
+            exists(select(t.cars.c.id).where(t.cars.c.id == t.file_cids.c.car_id)),
+        ),
+    )
+    .where(
+        t.files.c.directory_id == _p("directory_id"),
+        or_(
+            t.files.c.name > _p("after"),
+            and_(t.files.c.name == _p("after"), t.files.c.id > _p("after_id")),
+        ),
+    )
+    .order_by(t.files.c.name, t.files.c.id)
+    .limit(_p("limit"))
+)
+_NAMED = Sql(
+    select(t.files.c.id, t.files.c.name, t.files.c.raw_name, t.files.c.size, t.files.c.modified_ns, t.file_cids.c.cid)
+    .select_from(t.files)
+    .join(t.file_cids, t.file_cids.c.file_id == t.files.c.id)
+    .join(t.cars, t.cars.c.id == t.file_cids.c.car_id)
+    .where(t.files.c.directory_id == _p("directory_id"), t.files.c.name == _p("name"))
+    .order_by(t.files.c.id.desc())
+    .limit(1)
+)
+
+
+class PlacedFile(NamedTuple):
+    """A version of a file; ``cid`` is None while it is not packed."""
+
+    id: int
+    name: str
+    raw_name: bytes | None
+    size: int
+    modified_ns: int
+    cid: bytes | None
 
 
 class PlacedRange(NamedTuple):
@@ -58,3 +105,13 @@ class Contents:
     def ranges(self, file_id: int, after: int = -1, limit: int = PAGE_ROWS) -> list[PlacedRange]:
         """Return a page of the ranges of a file version by offset; ``after`` is an offset."""
         return [PlacedRange(*row) for row in self._tx.all(_RANGES, file_id=file_id, after=after, limit=limit)]
+
+    def files(self, directory_id: int, after: tuple[str, int] = ("", 0), limit: int = PAGE_ROWS) -> list[PlacedFile]:
+        """Return a page of a folder's files, all versions, by name and id; ``after`` is (name, id)."""
+        rows = self._tx.all(_FILES, directory_id=directory_id, after=after[0], after_id=after[1], limit=limit)
+        return [PlacedFile(*row) for row in rows]
+
+    def file(self, directory_id: int, name: str) -> PlacedFile | None:
+        """Return the latest packed version of a file."""
+        row = self._tx.one(_NAMED, directory_id=directory_id, name=name)
+        return None if row is None else PlacedFile(*row)

@@ -102,4 +102,3 @@ def number(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or int(text[:20]) >= 1 << 63:
         raise Plain(NOT_A_NUMBER, 400)
     return int(text)
-
