@@ -36,7 +36,7 @@ from executors.packing.journal import JournalReader
 from executors.packing.layout import START, Cursor, Planner, most_bytes
 from executors.packing.line import Line
 from executors.params import Params
-from executors.preparing import CAR_COLUMNS, Ref, car_row, find_source, now_ms
+from executors.preparing import CAR_COLUMNS, Ref, car_row, find_source, now_ms, path_of
 
 TICK_SECONDS = 0.1
 CHECKPOINT_SECONDS = 1.0
@@ -191,7 +191,7 @@ class Work:
             start=books.cursor,
             payload=books.payload,
             storage=self._storage,
-            path_of=_path_of,
+            path_of=path_of,
             kernel=kernel.load(),
             profile=self._preparation.profile,
             split=self._split,
@@ -282,7 +282,7 @@ class Work:
         if part.id in self._skipped:
             return True
         try:
-            self._storage.reader(_path_of(part)).close()
+            self._storage.reader(path_of(part)).close()
         except (StorageNotFound, StorageForbidden, StorageUnavailable) as error:
             self._ctx.log(f"{error}: left out of the CAR", "WARN")
             self._skipped.add(part.id)
@@ -396,7 +396,7 @@ class Work:
             if part.file_id == last or self._catalogue.file_cid(part.file_id) is None:
                 continue
             last = part.file_id
-            path = _path_of(part)
+            path = path_of(part)
             try:
                 now = self._storage.stat(path)
                 if (now.size, now.modified_ns) == (part.size, part.modified_ns):
@@ -405,14 +405,3 @@ class Work:
                 continue
             except (StorageForbidden, StorageUnavailable) as error:
                 self._ctx.log(f"{error}: not deleted", "WARN")
-
-
-def _path_of(part: JobRange) -> str:
-    """Return the file's path as its storage knows it."""
-    if part.raw_name is None and part.directory_raw_path is None:
-        return part.path
-    name = part.name if part.raw_name is None else os.fsdecode(part.raw_name)
-    if not part.directory_path:
-        return name
-    folder = part.directory_path if part.directory_raw_path is None else os.fsdecode(part.directory_raw_path)
-    return f"{folder}/{name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 from marshmallow import ValidationError, fields
 
 from common.content import cid as cids
-from common.db.catalogue import Attachment, Car, Catalogue, Preparation, StorageRecord
+from common.db.catalogue import Attachment, Car, Catalogue, JobRange, Preparation, StorageRecord
 from common.errors import ExecutorError, MayPass
 from executors.base import Column
 
@@ -85,3 +86,14 @@ def car_row(made: Car) -> tuple[str, int, str, int, str, int]:
         made.storage_path,
         made.files,
     )
+
+
+def path_of(part: JobRange) -> str:
+    """Return the file's path as its storage knows it."""
+    if part.raw_name is None and part.directory_raw_path is None:
+        return part.path
+    name = part.name if part.raw_name is None else os.fsdecode(part.raw_name)
+    if not part.directory_path:
+        return name
+    folder = part.directory_path if part.directory_raw_path is None else os.fsdecode(part.directory_raw_path)
+    return f"{folder}/{name}"

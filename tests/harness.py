@@ -36,11 +36,10 @@ from executors.daggen import Daggen
 from executors.pack import Pack
 from executors.params import load_params
 from executors.scan import Scan
-
-# from executors.verify import Verify
+from executors.verify import Verify
 
 USER = "alice"
-EXECUTORS: dict[str, Executor] = {e.name: e for e in (Scan(), Pack(), Daggen())}
+EXECUTORS: dict[str, Executor] = {e.name: e for e in (Scan(), Pack(), Daggen(), Verify())}
 Hook = Callable[[str, "Context"], None]
 """Called before everything an executor says or asks, with its kind; may raise ``StopRequested``."""
 

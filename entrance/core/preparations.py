@@ -40,7 +40,7 @@ PRESETS = {
 """Sets of sizes by name, each leaving a 64th of the piece free: 31.5 GiB for sealed sectors of 32 GiB, 1,008 MiB for proofs
 of data possession over pieces of 1 GiB."""
 
-_OURS = ("scan", "pack", "daggen", "verify")
+_OURS = ("scan", "pack", "daggen", "verify", "extract")
 
 
 class Preparations:
@@ -121,15 +121,16 @@ class Preparations:
                 source = catalogue.storage(attachment.storage_id)
                 records += [source] if source else []
                 records += catalogue.outputs(attachment.preparation_id) if executor == "pack" else []
-        elif executor in ("daggen", "verify") and "preparation" in params:
+        elif executor in ("daggen", "verify", "extract") and "preparation" in params:
             records += catalogue.outputs(params["preparation"])
+            records += _sources_of(catalogue, params["preparation"]) if executor != "daggen" else []
         elif executor == "verify" and "storage" in params:
             storage = catalogue.storage(params["storage"])
             records += [storage] if storage else []
         elif executor == "verify" and "pieceCid" in params:
             for car in catalogue.cars_of_text(params["pieceCid"]):
                 storage = catalogue.storage(car.storage_id) if car.storage_id else None
-                records += [storage] if storage else []
+                records += [storage] if storage else _sources_of(catalogue, car.preparation_id)
         return {record.name: self._settings(record) for record in records}
 
     # ---- inside
@@ -168,6 +169,8 @@ class Preparations:
         catalogue = Catalogue(tx)
         preparation = find_preparation(tx, params["preparation"], user, admin)
         resolved = {**params, "preparation": preparation.id}
+        if executor == "extract":
+            resolved["to"] = _target(tx, params["to"], user, preparation.id)
         if "source" not in params:
             return resolved
         source = catalogue.storage(params["source"])
@@ -276,6 +279,19 @@ def _free_name(catalogue: Catalogue, path: str) -> str:
         number += 1
         name = f"{label}-{number}"
     return name
+
+
+def _target(tx: Tx, path: str, user: str, preparation_id: int) -> str:
+    """Return the folder that files may come out into, without links and dots. Raises InvalidParams."""
+    try:
+        return checked_folder(tx, path, user, preparation_id)
+    except BadInput as error:
+        raise InvalidParams([Fault(path="to", what=str(error))]) from error
+
+
+def _sources_of(catalogue: Catalogue, preparation_id: int) -> list[StorageRecord]:
+    found = [catalogue.storage(attachment.storage_id) for attachment in catalogue.attachments(preparation_id)]
+    return [storage for storage in found if storage is not None]
 
 
 def _ranges_of(catalogue: Catalogue, file_id: int) -> list[RangeCid]:

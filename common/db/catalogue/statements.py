@@ -194,6 +194,17 @@ RANGE_CIDS = Sql(
     .order_by(t.ranges.c.offset)
     .limit(_LIMIT)
 )
+NAMED_RANGES = Sql(
+    select(t.ranges.c.id, t.range_cids.c.cid)
+    .join(t.range_cids, t.range_cids.c.range_id == t.ranges.c.id)
+    .where(
+        t.ranges.c.job_id == _p("job_id"),
+        t.ranges.c.id > _p("after"),
+        t.range_cids.c.car_id == _p("car_id"),
+    )
+    .order_by(t.ranges.c.id)
+    .limit(_LIMIT)
+)
 SPANNING = Sql(select(t.spanning.c.file_id).where(t.spanning.c.car_id == _p("car_id")).order_by(t.spanning.c.file_id))
 PACKED_FILES = Sql(
     select(

@@ -52,6 +52,11 @@ class Catalogue:
         self._tx = tx
         self.data_folder = data_folder
 
+    @property
+    def tx(self) -> Tx:
+        """The transaction or connection that it is bound to."""
+        return self._tx
+
     # ---- storages and preparations
 
     def storage(self, ref: int | str) -> StorageRecord | None:
@@ -151,6 +156,11 @@ class Catalogue:
     def range_cids(self, file_id: int, after: int = -1, limit: int = PAGE_ROWS) -> list[RangeCid]:
         """Return a page of a file's ranges by offset, with their CIDs; ``after`` is an offset."""
         return [RangeCid(*row) for row in self._tx.all(s.RANGE_CIDS, file_id=file_id, after=after, limit=limit)]
+
+    def named_ranges(self, job_id: int, car_id: int, after: int = 0, limit: int = PAGE_ROWS) -> list[tuple[int, bytes]]:
+        """Return a page of (id, CID) of the ranges of a job that are in its CAR, by id."""
+        rows = self._tx.all(s.NAMED_RANGES, job_id=job_id, car_id=car_id, after=after, limit=limit)
+        return [(row[0], row[1]) for row in rows]
 
     def spanning(self, car_id: int) -> list[int]:
         """Return the ids of files that a CAR holds a part of only."""
