@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import request
 
-from entrance.dialects.linkis import accounts, events, history, operation, own, users, views
+from entrance.dialects.linkis import accounts, events, files, history, operation, own, users, views
 from entrance.dialects.linkis.door import caller_of
 from entrance.dialects.linkis.envelope import BASE, ROOT
 from entrance.dialects.linkis.errors import BadVersion, render_error
@@ -27,6 +27,7 @@ def make() -> Dialect:
             own.blueprint,
             accounts.blueprint,
             events.blueprint,
+            files.blueprint,
         ),
         enter=_enter,
         render_error=render_error,

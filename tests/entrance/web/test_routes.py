@@ -26,6 +26,7 @@ from entrance.app import create_app
 from entrance.core.hooks import NoHooks
 from entrance.core.lifecycle import Core, Folder, PlainRuntime
 from entrance.core.model import Caller, Submission
+from entrance.dialects.linkis import wire
 from executors.launchers.base import Attempt, AttemptKey, End, Ending, Sink
 
 TABLE = Path(__file__).resolve().parents[2] / "data" / "routes.json"
@@ -135,7 +136,13 @@ def answers(core: Core, tokens: Mapping[str, str], rule: str, method: str) -> di
         for form in (f"<{name}>", f"<int:{name}>"):
             path = path.replace(form, "linkis" if rule.startswith("/openapi") else value)
     body = next((b for end, b in BODIES.items() if rule.endswith(end)), None)
-    query = {"taskID": "1"} if rule.endswith("list-taskids") else None
+    queries = {
+        "/list-taskids": {"taskID": "1"},
+        "/getDirFileTrees": {"path": wire.result_folder(task)},
+        "/openFile": {"path": wire.log_path(task)},
+        "/openLog": {"path": wire.log_path(task)},
+    }
+    query = next((q for end, q in queries.items() if rule.endswith(end)), None)
     app, codes = create_app(core), {}
     for role, user in ROLES.items():
         headers = {"Authorization": f"Bearer {tokens[user]}"} if user else {}
