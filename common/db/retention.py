@@ -31,6 +31,7 @@ _OLD_TASKS = Sql(
 )
 _OLD_LOGS, _OLD_RESULTS = _ended_before(t.logs), _ended_before(t.results)
 _DELETE_TASK = Sql(delete(t.tasks).where(t.tasks.c.id == bindparam("task")))
+_DELETE_KEYS = Sql(delete(t.idempotency).where(t.idempotency.c.at < bindparam("before")))
 _DELETE_LOG = Sql(delete(t.logs).where(t.logs.c.task_id == bindparam("task")))
 _DELETE_RESULT = Sql(delete(t.results).where(t.results.c.task_id == bindparam("task")))
 
@@ -42,8 +43,14 @@ def _forget(tx: Tx, find: Sql, remove: Sql, before: int) -> list[int]:
 
 
 def forget_tasks(tx: Tx, before: int) -> list[int]:
-    """Delete tasks that ended before ``before`` (ms), children first; what belongs to them goes with them. Returns ids."""
-    return _forget(tx, _OLD_TASKS, _DELETE_TASK, before)
+    """Delete tasks that ended before ``before`` (ms), children first; what belongs to them goes with them. Returns ids.
+
+    Idempotency keys of that age go too.
+    """
+    ids = _forget(tx, _OLD_TASKS, _DELETE_TASK, before)
+    if ids:
+        tx.run(_DELETE_KEYS, before=before)
+    return ids
 
 
 def forget_logs(tx: Tx, before: int) -> list[int]:

@@ -284,8 +284,9 @@ def add(
     now = new.created_at
     if idempotency_key:
         row = tx.one(_KEYED, user=new.user, key=idempotency_key, since=now - 86_400_000)
-        if row is not None:
-            return get(tx, row[0])
+        first = None if row is None else tx.one(_GET, id=row[0])
+        if first is not None:  # else retention was quicker than the key
+            return from_row(first)
     if new.parent_id is not None:
         row = tx.one(_BY_CHILD_KEY, parent_id=new.parent_id, child_key=new.child_key)
         if row is not None:
