@@ -97,3 +97,11 @@ def test_a_key_of_a_forgotten_task_makes_a_new_one(tx: Tx) -> None:
     first = store.add(tx, new, exec_id=str, submission=submission, idempotency_key="k")
     assert retention.forget_tasks(tx, NOW + 1) == [first.id]
     assert store.add(tx, new, exec_id=str, submission=submission, idempotency_key="k").id != first.id
+    assert tx.connection.execute("SELECT count(*) FROM idempotency").fetchone() == (1,)
+
+
+def test_keys_of_forgotten_times_go_too(tx: Tx) -> None:
+    ended(tx, NOW - 1)
+    tx.connection.execute("INSERT INTO idempotency VALUES ('ann', 'old', 1, ?), ('ann', 'new', 1, ?)", (NOW - 1, NOW))
+    retention.forget_tasks(tx, NOW)
+    assert tx.connection.execute("SELECT key FROM idempotency").fetchall() == [("new",)]

@@ -86,18 +86,10 @@ def test_a_task_comes_back_as_it_was_stored(tx: Tx) -> None:
 
 
 def test_an_unknown_task_is_told_so(tx: Tx) -> None:
-    for look in (
-        lambda: store.get(tx, 99),
-        lambda: store.by_uuid(tx, "no"),
-        lambda: apply(tx, replace(TASKS, id=99), Ready()),
-    ):
+    unknown = replace(add(tx), id=99)
+    for look in (lambda: store.get(tx, 99), lambda: store.by_uuid(tx, "no"), lambda: apply(tx, unknown, Ready())):
         with pytest.raises(TaskNotFound):
             look()
-
-
-TASKS = Task(
-    id=0, uuid="", exec_id="", user="", execute_user="", creator="", executor="", run_type="", door=""
-)  # a task by its id alone
 
 
 def test_ids_are_never_used_again(tx: Tx) -> None:
