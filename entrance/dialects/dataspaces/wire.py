@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from common.db.catalogue import StorageRecord
 from common.db.transfers import Failures, Transfer, TransferFile, Way
+from common.storage.options import DEFAULT_REGION
 from common.task import State
 from entrance.core.model import TaskProgress
 from entrance.dialects.dataspaces.words import FILE_FAULTS, FILE_STATES, TASK_TYPES, TYPES, state_of
@@ -128,7 +129,7 @@ def _oss_config(transfer: Transfer, store: StorageRecord | None) -> Wire:
     }
     if store is None:
         return found
-    endpoint = store.config.get("endpoint", "")
+    endpoint = store.config.get("endpoint") or f"s3.{store.config.get('region') or DEFAULT_REGION}.amazonaws.com"
     parts = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
     host = parts.netloc.rpartition("@")[2]
     return found | {
