@@ -1,81 +1,73 @@
-"""Source trees of the golden vectors, and what a harness has recorded of them, in the vectors' own words."""
+"""Folders of files for tests: those of the golden vectors, made on disk, and looking at folders as a whole."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from harness import Harness
-
-from common.content import cid as cids
-from common.db.catalogue import Catalogue
-
-VECTORS = Path(__file__).parent / "data" / "vectors"
+VECTORS = Path(__file__).resolve().parent / "data" / "vectors"
 
 
 @cache
 def vectors(name: str) -> Any:
+    """Return a file of golden vectors."""
     return json.loads((VECTORS / f"{name}.json").read_text(encoding="utf-8"))
 
 
+def whole_preparations() -> Sequence[Mapping[str, Any]]:
+    """Return the cases of both files of whole preparations."""
+    return [*vectors("derived_e2e")["cases"], *vectors("extra_e2e")["cases"]]
+
+
+def derived(size: int) -> bytes:
+    """Return the first bytes of the generator of commp.json: a chain of SHA-512."""
+    return _chain(max(size, 1).bit_length())[:size]
+
+
 @cache
-def _derived(power: int) -> bytes:
+def _chain(power: int) -> bytes:
     out = bytearray()
     while len(out) < 1 << power:
         out += hashlib.sha512(bytes(out[-64:])).digest()
     return bytes(out)
 
 
-def derived(size: int) -> bytes:
-    """The generator of commp.json: a chain of SHA-512, cut to size."""
-    return _derived(max(size, 1).bit_length())[:size]
-
-
-def content(value: Any) -> bytes:
-    if isinstance(value, str):
-        return value.encode()
-    if isinstance(value, int):
-        return derived(value)
-    return value["text"].encode() if "text" in value else derived(value["derivedBuffer"])
-
-
-def make_tree(folder: Path, tree: dict[str, Any]) -> Path:
-    """Write the tree of a vector; names that end in a slash are empty folders, ``count`` repeats a pattern."""
+def make_tree(folder: Path, tree: Mapping[str, Any]) -> Path:
+    """Make the tree of a vector (text, ``{"text"}``, ``{"derivedBuffer"}``, ``count`` copies, None: a folder); return it."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, value in tree.items():
+    for path, value in tree.items():
         if value is None:
-            (folder / name).mkdir(parents=True, exist_ok=True)
+            (folder / path).mkdir(parents=True, exist_ok=True)
             continue
-        count = value.get("count", 1) if isinstance(value, dict) else 1
-        for number in range(count):
-            path = folder / (name % number if count > 1 else name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content(value))
+        if isinstance(value, (str, bytes)):
+            value = {"data": value.encode() if isinstance(value, str) else value}
+        data = value.get("data")
+        if data is None:
+            data = value["text"].encode() if "text" in value else derived(value["derivedBuffer"])
+        for name in [path % n for n in range(value["count"])] if "count" in value else [path]:
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
     return folder
 
 
-def recorded(harness: Harness) -> dict[str, Any]:
-    """What the catalogue knows, in the form of the vectors."""
-    query = harness.connection.execute
-    catalogue: Catalogue = harness.catalogue
-    text = cids.to_text
-    files = query(
-        "SELECT f.id, CASE d.path WHEN '' THEN f.name ELSE d.path || '/' || f.name END, f.size FROM files f"
-        " JOIN directories d ON d.id = f.directory_id ORDER BY f.id"
-    ).fetchall()
-    ranges = query(
-        "SELECT r.id, r.file_id, r.offset, r.length, c.cid FROM ranges r LEFT JOIN range_cids c ON c.range_id = r.id"
-        " ORDER BY r.id"
-    ).fetchall()
-    directories = query("SELECT id, path, parent_id FROM directories ORDER BY id").fetchall()
-    nodes = {d: catalogue.directory_node(d) for d, _, _ in directories}
-    return {
-        "files": [{"id": i, "path": p, "size": s, "cid": text(catalogue.file_cid(i) or b"")} for i, p, s in files],
-        "fileRanges": [{"id": i, "fileId": f, "offset": o, "length": n, "cid": text(c or b"")} for i, f, o, n, c in ranges],
-        "directories": [
-            {"id": i, "path": p, "parentId": a, "cid": text(nodes[i][0]) if nodes[i] else ""} for i, p, a in directories
-        ],
-    }
+def contents(folder: Path) -> dict[str, str | None]:
+    """Return the hash of each file below a folder by its path, None for each folder; hidden leftovers included."""
+    found: dict[str, str | None] = {}
+    for root, folders, files in os.walk(folder):
+        for name in folders:
+            found[os.path.relpath(os.path.join(root, name), folder)] = None
+        for name in files:
+            path = Path(root, name)
+            found[os.path.relpath(path, folder)] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def parts_left(folder: Path) -> list[str]:
+    """Return what is left below a folder under temporary names."""
+    return sorted(path for path in contents(folder) if ".part" in path)
