@@ -64,6 +64,7 @@ class Context:
         self.params, self.task_id, self.attempt = params, task.id, task.attempt
         self.cores = harness.cores
         self.report = report
+        self.commands: Mapping[str, Sequence[str]] = {}
         self._harness, self._hook = harness, hook
         self._rows: list[tuple[str, tuple[str, ...], list[Sequence[Any]]]] = []
         with harness.tx() as tx:

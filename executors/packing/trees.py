@@ -18,13 +18,13 @@ from common.content.profile import Profile
 from common.content.unixfs import Block, Child, Subtree
 from common.db.catalogue import RangeCid
 
-_TOP = struct.Struct("<BQQQ36s")  # level, index, content size, Tsize, CID
+_TOP = struct.Struct("<BQQQ36s")  # level, position, content size, Tsize, CID
 _NO_CID = cids.RAW_PREFIX + bytes(cids.DIGEST_LENGTH)
 
 
 def save_tops(tops: Iterable[Subtree]) -> bytes:
     """Return the tops of a range as they are recorded."""
-    return b"".join(_TOP.pack(t.level, t.index, t.child.content_size, t.child.tsize, t.child.cid) for t in tops)
+    return b"".join(_TOP.pack(t.level, t.position, t.child.content_size, t.child.tsize, t.child.cid) for t in tops)
 
 
 def load_tops(data: bytes) -> list[Subtree]:
