@@ -29,7 +29,6 @@ from common.db.database import short_write
 from common.errors import EntranceError, StartRefused
 from common.logging import get_log, set_up
 from common.storage.secrets import Secrets
-from entrance.app import create_app
 from entrance.core.lifecycle import Core, Folder, Runtime
 from entrance.core.preparations import Preparations
 from entrance.native import HubRuntime
@@ -87,11 +86,14 @@ def _run(settings: Settings) -> int:
         folder,
         runtime=HubRuntime(settings.service.threads),
         make_launcher=_local,
-        hooks=Preparations(SystemClock(), Secrets.of_folder(folder.path)),
+        hooks=Preparations(SystemClock(), Secrets.of_folder(folder.path), settings.dataspaces.default),
         failed=failed,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stop.set)
+    core.warm_up()
+    from entrance.app import create_app  # while the fork server starts on another core
+
     core.start()
     server = make_server(
         listener,

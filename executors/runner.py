@@ -35,7 +35,7 @@ def run(attempt: Attempt, channel: Channel) -> End:
     context: ChannelContext | None = None
     try:
         executor = registry.get(attempt.executor)
-        context = ChannelContext(attempt, registry.load_params(executor, attempt.params), channel)
+        context = ChannelContext(attempt, dict(attempt.params), channel)
         rows = _result(executor, executor.run(context))
         context.finish(rows=True)
         end = End(ending=Ending.SUCCEEDED, rows=rows)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from common.errors import UnknownExecutor
+from executors import registry
 from executors.launchers.base import Attempt, AttemptKey, End
 
 MISBEHAVING = Path(__file__).parent / "data" / "misbehaving"
@@ -123,6 +125,10 @@ class Starter:
             self._tasks += 2  # even numbers; tests that want an odd one say so
             key = AttemptKey(task_id=self._tasks, number=1)
         params = params if isinstance(params, dict) else {"value": params} if params is not None else {}
+        try:
+            params = registry.load_params(registry.get(executor), params)
+        except UnknownExecutor:  # known to the task process only, if at all
+            params = {"value": None, **params}
         return Attempt(key=key, executor=executor, params=params, workdir=self.folder / str(key), **more)
 
     def __call__(self, executor: str, params: Any = None, **more: Any) -> AttemptKey:

@@ -209,6 +209,7 @@ class Core:
             waiting_per_group=s.waiting_per_group,
             max_retries=settings.retry.max_retries,
         )
+        self._warm = False
         self._closing = threading.Event()
         self._background: list[threading.Thread] = []
 
@@ -218,9 +219,15 @@ class Core:
     def hub_lag(self) -> float:
         return self._runtime.hub_lag()
 
+    def warm_up(self) -> None:
+        """Let the launcher get ready while the caller does other things; ``start`` waits for it."""
+        if not self._warm:
+            self._warm = True
+            self.launcher.open(self.intake)
+
     def start(self) -> None:
         """Take up where the last life ended; returns when everything may be asked."""
-        self.launcher.open(self.intake)
+        self.warm_up()
         self.launcher.reconcile()
         self.janitor.recover()
         self._take_up()

@@ -42,7 +42,7 @@ class Attempt:
 
     key: AttemptKey
     executor: str
-    params: Mapping[str, Any]
+    params: Mapping[str, Any]  # as the executor's schema loaded them
     workdir: Path
     checkpoint: bytes | None = None
     cores: int = 1
@@ -129,11 +129,12 @@ class Launcher(Protocol):
     """Starts and ends attempts somewhere."""
 
     def open(self, sink: Sink) -> None:
-        """Get ready: compile, warm up. Called once, before ``reconcile``."""
+        """Begin to get ready (compile, warm up), without waiting for it. Called once, before ``reconcile``."""
         ...
 
     def reconcile(self) -> None:
-        """End everything that an earlier life of this instance left behind; returns when nothing of it is left.
+        """End everything that an earlier life of this instance left behind; returns when nothing of it is left, and
+        attempts may be started.
 
         Raises StartRefused when something cannot be ended within 10 s."""
         ...

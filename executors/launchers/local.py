@@ -111,13 +111,13 @@ class LocalLauncher:
         processes.adopt_orphans()
         server = self._new_server()
         self._begin(lambda: self._listen(server), "listen")
+
+    def reconcile(self) -> None:
         if not self._ready.wait(READY_SECONDS) or self._closing.is_set():
             self.close(0)
             raise LaunchFailed("the fork server does not get ready")
         self._opened = True
         self._begin(self._sample, "sample")
-
-    def reconcile(self) -> None:
         if not self._sweep(SWEEP_SECONDS):
             left = ", ".join(map(str, self._left()))
             raise StartRefused(f"processes of an earlier run cannot be ended: {left}")
@@ -311,7 +311,7 @@ class LocalLauncher:
             self._bury(server)
             if self._closing.is_set():
                 return
-            if not self._opened:  # open() waits for this one
+            if not self._opened:  # reconcile() waits for this one
                 self._closing.set()
                 self._ready.set()
                 return

@@ -41,6 +41,7 @@ def sink():
 @pytest.fixture
 def start(launcher, sink, tmp_path, instance):
     launcher.open(sink)
+    launcher.reconcile()
     yield Starter(launcher, tmp_path / "work")
     launcher.close(5)
     assert processes_with(f"={instance}/") == []
@@ -359,14 +360,16 @@ def test_a_fork_server_that_cannot_start_is_told_at_once(tmp_path, sink, monkeyp
     monkeypatch.setenv("PYTHONPATH", str(broken))
     launcher = LocalLauncher(data=tmp_path, instance="broken")
     began = time.monotonic()
+    launcher.open(sink)
     with pytest.raises(LaunchFailed):
-        launcher.open(sink)
+        launcher.reconcile()
     assert time.monotonic() - began < 10
 
 
 def test_a_module_that_cannot_be_preloaded_is_no_reason_to_stop(tmp_path, sink, instance):
     launcher = LocalLauncher(data=tmp_path, instance=instance, preload=["no_such_module", "numpy"])
     launcher.open(sink)
+    launcher.reconcile()
     try:
         assert sink.wait_end(Starter(launcher, tmp_path)("echo")).ending is Ending.SUCCEEDED
     finally:
