@@ -86,6 +86,7 @@ from executors.launchers.local import LocalLauncher
 executor = registry.get("wordcount")
 launcher, sink = LocalLauncher(data=Path({str(tmp_path)!r}), instance="outside"), RecordingSink()
 launcher.open(sink)
+launcher.reconcile()
 key = Starter(launcher, Path({str(tmp_path / "work")!r}))("wordcount", {{"path": {str(text)!r}, "batch": "4KiB"}})
 end = sink.wait_end(key)
 launcher.close(5)

@@ -20,6 +20,7 @@ def launcher(tmp_path_factory):
     sink = RecordingSink()
     launcher = LocalLauncher(data=folder, instance=f"trial-{os.getpid()}")
     launcher.open(sink)
+    launcher.reconcile()
     launcher.sink, launcher.starter = sink, Starter(launcher, folder / "work")
     yield launcher
     launcher.close(5)

@@ -313,6 +313,7 @@ def test_a_service_that_is_killed_takes_everything_with_it(tmp_path, instance):
         from executors.launchers.local import LocalLauncher
         launcher, sink = LocalLauncher(data=Path({str(tmp_path)!r}), instance={instance!r}), RecordingSink()
         launcher.open(sink)
+        launcher.reconcile()
         start = Starter(launcher, Path({str(tmp_path / "work")!r}))
         keys = [start("stubborn"), start("stubborn"), start("waiting")]
         for key in keys:
