@@ -16,7 +16,8 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import and_, bindparam, func, insert, or_, select
+from sqlalchemy import and_, bindparam, func, or_, select
+from sqlalchemy.dialects.sqlite import insert as upsert
 
 from common.db import tables as t
 from common.db import tasks
@@ -107,7 +108,7 @@ class TransferFilter:
 _COLUMNS = [t.tasks.c[f.name] for f in fields(Task)]
 _OF_TRANSFER = ("data_space", "way", "bucket", "repo_id", "repo_name")
 
-_ADD = Sql(insert(t.transfers).values({c.name: bindparam(c.name) for c in t.transfers.c}))
+_ADD = Sql(upsert(t.transfers).values({c.name: bindparam(c.name) for c in t.transfers.c}).on_conflict_do_nothing())
 _EXISTS = Sql(select(t.transfers.c.task_id).where(t.transfers.c.data_space == bindparam("data_space")).limit(1))
 _FAILURES = Sql(
     select(func.count(), func.coalesce(func.sum(t.transfer_files.c.size), 0)).where(
@@ -132,7 +133,8 @@ _FAILED_FILES = Sql(
 def note(tx: Tx, task: Task, params: Mapping[str, Any], *, default_space: str) -> None:
     """Write down what lists want to know of a transfer that is being stored, in the same transaction.
 
-    Without ``repoId`` and ``repoName`` a transfer out of a packed preparation belongs to that preparation.
+    A second time changes nothing. Without ``repoId`` and ``repoName`` a transfer out of a packed preparation belongs to that
+    preparation.
     """
     catalogue = Catalogue(tx)
     source, target = params["from"]["storage"], params["to"]["storage"]

@@ -15,6 +15,7 @@ from typing import Any
 
 from common.clock import Clock
 from common.content import profile
+from common.db import transfers
 from common.db.catalogue import Attachment, Catalogue, Preparation, RangeCid, StorageRecord
 from common.db.catalogue.store import pages
 from common.db.sql import Tx
@@ -46,8 +47,16 @@ _OURS = ("scan", "pack", "daggen", "verify", "extract")
 class Preparations:
     """Implements ``entrance.core.hooks.Hooks``."""
 
-    def __init__(self, clock: Clock, secrets: Secrets | None = None) -> None:
-        self._clock, self._secrets = clock, secrets
+    def __init__(
+        self,
+        clock: Clock,
+        secrets: Secrets | None = None,
+        data_space: str = "default",
+        allowed_endpoints: Sequence[str] = (),
+    ) -> None:
+        """``data_space``: that of transfers which name none; ``allowed_endpoints``: stores that may be anywhere."""
+        self._clock, self._secrets, self._data_space = clock, secrets, data_space
+        self._allowed_endpoints = tuple(allowed_endpoints)
 
     # ---- before a task is stored
 
@@ -57,6 +66,10 @@ class Preparations:
             params = self._expand(tx, user, admin, params)
         if executor == "pack" and "job" in params:
             self._check_pack(tx, user, admin, params["job"])
+            return params
+        if executor == "transfer":
+            for side in ("from", "to"):
+                _check_storage(tx, user, admin, params[side]["storage"])
             return params
         if executor in _OURS and "preparation" in params:
             return self._resolve(tx, user, admin, executor, params)
@@ -74,6 +87,8 @@ class Preparations:
 
     def added(self, tx: Tx, task: Task, params: Mapping[str, Any]) -> Sequence[Wish]:
         """See ``Hooks``."""
+        if task.executor == "transfer":
+            transfers.note(tx, task, params, default_space=self._data_space)
         if not self.waits(task.executor, params) or task.state is not State.CREATED or task.job_id is None:
             return ()
         job = Catalogue(tx).job(task.job_id)
@@ -124,6 +139,9 @@ class Preparations:
         elif executor in ("daggen", "verify", "extract") and "preparation" in params:
             records += catalogue.outputs(params["preparation"])
             records += _sources_of(catalogue, params["preparation"]) if executor != "daggen" else []
+        elif executor == "transfer":
+            named = [catalogue.storage(params[side]["storage"]) for side in ("from", "to")]
+            records += [storage for storage in named if storage is not None]
         elif executor == "verify" and "storage" in params:
             storage = catalogue.storage(params["storage"])
             records += [storage] if storage else []
@@ -144,6 +162,7 @@ class Preparations:
             "path": record.path,
             "config": config,
             "client_config": dict(record.client_config),
+            "allowed_endpoints": self._allowed_endpoints,
         }
 
     def _attachment(self, catalogue: Catalogue, params: Mapping[str, Any]) -> Attachment | None:
@@ -287,6 +306,13 @@ def _target(tx: Tx, path: str, user: str, preparation_id: int) -> str:
         return checked_folder(tx, path, user, preparation_id)
     except BadInput as error:
         raise InvalidParams([Fault(path="to", what=str(error))]) from error
+
+
+def _check_storage(tx: Tx, user: str, admin: bool, name: str) -> None:
+    """Raises NotFound for a storage that is not there, and for those of others."""
+    storage = Catalogue(tx).storage(name)
+    if storage is None or not (admin or storage.user == user):
+        raise NotFound(f"storage '{name}' does not exist")
 
 
 def _sources_of(catalogue: Catalogue, preparation_id: int) -> list[StorageRecord]:
