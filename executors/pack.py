@@ -4,6 +4,9 @@ The work is done by ``packing``: the layout is planned, threads make batches of 
 syncs beside the hashing, speaks of synced bytes only in its checkpoints, and at the end names ranges and files, writes the
 index and publishes all with one commit. Another attempt goes on at the last slab border, so at most a second or two is done
 again, and bytes never differ. Source of the rules: sections 5.5 to 5.7 of the Singularity contract.
+
+A job that has failed before leaves out what is no longer there and what a newer version has taken the place of: a scan has
+put that into another job, and the other files of the job must not wait for it for ever.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from common.content.piece import SlabTree, padding_rule
 from common.content.unixfs import Child, leaf
 from common.db.catalogue import Attachment, Car, Catalogue, Job, JobRange, Preparation, StorageRecord
 from common.db.catalogue.store import pages
+from common.db.contents import Contents
 from common.errors import ExecutorError, MayPass, StorageForbidden, StorageNotFound, StorageUnavailable
 from executors.base import Column, Stage, TaskContext
 from executors.packing import inline
@@ -102,12 +106,12 @@ class Pack:
         work = Work(ctx, catalogue, job, attachment)
         done = catalogue.car_of_job(job.id)
         if done is None:
-            row = work.make()
+            rows = work.make()
         else:
             ctx.log(f"the CAR of job {job.id} is there already")
-            row = car_row(done)
+            rows = [car_row(done)]
         work.delete_sources()
-        return [row]
+        return rows
 
 
 def _start_all(ctx: TaskContext, catalogue: Catalogue) -> Sequence[Sequence[Any]]:
@@ -136,14 +140,16 @@ class Work:
         self._storage = ctx.storage(source.name)
         self._split = estimate.split_size(preparation.max_size)
         self._skips = bool(source.client_config.get("skipInaccessibleFile", False))
+        self._contents = Contents(catalogue.tx)
+        self._again = self._contents.failed_before(job.id, ctx.task_id)
         self._skipped: set[int] = set()
         self._new_skips: list[int] = []
         self._count, self._total = catalogue.job_totals(job.id)
 
     # ---- the CAR
 
-    def make(self) -> Sequence[Any]:
-        """Make and publish the CAR; return its row."""
+    def make(self) -> Sequence[Sequence[Any]]:
+        """Make and publish the CAR; return its row, none when everything was left out of a job that had failed."""
         ctx = self._ctx
         if not self._count:
             raise ExecutorError("no content to pack")
@@ -184,7 +190,7 @@ class Work:
             self._split,
             self._preparation.profile,
             books.cursor,
-            self._left_out if self._skips else None,
+            self._left_out if self._skips or self._again else None,
         )
         line = Line(
             planner=planner,
@@ -278,17 +284,27 @@ class Work:
             yield part
 
     def _left_out(self, part: JobRange) -> bool:
-        """Whether a range is skipped: its file cannot be opened, and the source says that such files are left out."""
+        """Whether a range is skipped; what is skipped is told to the log once."""
         if part.id in self._skipped:
             return True
+        why = self._why_left_out(part)
+        if why is None:
+            return False
+        self._ctx.log(f"{why}: left out of the CAR", "WARN")
+        self._skipped.add(part.id)
+        self._new_skips.append(part.id)
+        return True
+
+    def _why_left_out(self, part: JobRange) -> str | None:
+        if self._again and self._contents.superseded(part.file_id):
+            return f"{part.path} has a newer version"
         try:
             self._storage.reader(path_of(part)).close()
-        except (StorageNotFound, StorageForbidden, StorageUnavailable) as error:
-            self._ctx.log(f"{error}: left out of the CAR", "WARN")
-            self._skipped.add(part.id)
-            self._new_skips.append(part.id)
-            return True
-        return False
+        except StorageNotFound as error:
+            return str(error)
+        except (StorageForbidden, StorageUnavailable) as error:
+            return str(error) if self._skips else None  # else the work fails of it
+        return None
 
     def _give_skips(self, books: Books) -> None:
         """Hand over what was skipped, with the checkpoint that follows. Batches keep it under the limit of rows."""
@@ -303,6 +319,9 @@ class Work:
     def _finish(self, line: Line, books: Books, files: Files, output: Output) -> Sequence[Any]:
         ctx, preparation = self._ctx, self._preparation
         reached = line.reached()
+        if not reached.blocks and self._again:
+            ctx.log("nothing of this job is left to pack", "WARN")
+            return []
         if not reached.blocks:
             raise ExecutorError("no content to pack")
         minimum = preparation.min_piece_size or 1 << 20
@@ -353,7 +372,7 @@ class Work:
             created_at=now_ms(),
         )
         self._publish(made, last, files, output.folder / name)
-        return car_row(made)
+        return [car_row(made)]
 
     def _name_all(self, names: Names, books: Books) -> dict[str, list[Sequence[Any]]]:
         """Name all ranges; hand over rows by the way, and return the last of them."""

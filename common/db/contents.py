@@ -12,6 +12,7 @@ from sqlalchemy import and_, bindparam, exists, or_, select
 
 from common.db import tables as t
 from common.db.sql import Sql, Tx
+from common.task import State
 
 PAGE_ROWS = 10_000
 
@@ -70,6 +71,30 @@ _NAMED = Sql(
     .order_by(t.files.c.id.desc())
     .limit(1)
 )
+_NEWER = t.files.alias("newer")
+_SUPERSEDED = Sql(
+    select(_NEWER.c.id)
+    .select_from(t.files)
+    .join(
+        _NEWER,
+        and_(
+            _NEWER.c.directory_id == t.files.c.directory_id,
+            _NEWER.c.name == t.files.c.name,
+            _NEWER.c.id > t.files.c.id,
+        ),
+    )
+    .where(t.files.c.id == _p("file_id"))
+    .limit(1)
+)
+_FAILED_BEFORE = Sql(
+    select(t.tasks.c.id)
+    .where(
+        t.tasks.c.job_id == _p("job_id"),
+        t.tasks.c.id < _p("task_id"),
+        t.tasks.c.state == State.FAILED.value,
+    )
+    .limit(1)
+)
 
 
 class PlacedFile(NamedTuple):
@@ -115,3 +140,11 @@ class Contents:
         """Return the latest packed version of a file."""
         row = self._tx.one(_NAMED, directory_id=directory_id, name=name)
         return None if row is None else PlacedFile(*row)
+
+    def superseded(self, file_id: int) -> bool:
+        """Whether a newer version of the file is known."""
+        return self._tx.one(_SUPERSEDED, file_id=file_id) is not None
+
+    def failed_before(self, job_id: int, task_id: int) -> bool:
+        """Whether an earlier task of the job has failed."""
+        return self._tx.one(_FAILED_BEFORE, job_id=job_id, task_id=task_id) is not None

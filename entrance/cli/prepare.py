@@ -64,12 +64,17 @@ def prepare(
         _serve(env)
         _allow(env, plan)
     client = env.client(patient=True)
-    run = _join(client, plan) or _submit(client, plan)
+    joined = _join(client, plan)
+    run = joined or _submit(client, plan)
     try:
         follow(run, quiet=env.json)
+        outcome = run.outcome()
+        if joined is not None and outcome.status == "Succeed" and not _is_whole(client, plan):
+            run = _submit(client, plan)  # what we joined was a part only
+            follow(run, quiet=env.json)
+            outcome = run.outcome()
     except KeyboardInterrupt:
         context.exit(_interrupted(run, plan))
-    outcome = run.outcome()
     if outcome.status != "Succeed":
         note(f"entrance: task {outcome.task_id}: {outcome.reason or outcome.status}")
         note(f"entrance: `entrance logs {outcome.task_id}` has more; the same command again takes up what is done")
@@ -129,15 +134,41 @@ def _join(client: Client, plan: Plan) -> Run | None:
 
 
 def _submit(client: Client, plan: Plan) -> Run:
-    """Submit the scan; packs that failed in an earlier run are tried again beside it."""
-    again = None
-    for preparation in client.singularity("GET", "/preparation"):
-        if plan.is_of(preparation) and any(
-            job["type"] == "pack" and job["state"] in ("error", "created") for job in _jobs(client, preparation["id"])
-        ):
-            params = {"preparation": preparation["id"], "source": preparation["sourceStorages"][0]["id"]}
-            again = str(submit_task(client, "pack", params)["taskID"])
-    return Run(client, str(submit_task(client, "scan", plan.params())["taskID"]), again)
+    """Submit the scan with what follows.
+
+    When packs have failed before they are tried again, but after the scan: it takes in what has changed since, and that is
+    what they then leave out. The directories come last.
+    """
+
+    def submit(executor: str, params: Mapping[str, Any]) -> str:
+        return str(submit_task(client, executor, params)["taskID"])
+
+    failed = _with_failed_packs(client, plan)
+    if failed is None:
+        return Run(client, submit("scan", plan.params()))
+    which = {"preparation": failed["id"], "source": failed["sourceStorages"][0]["id"]}
+    later = [lambda: submit("pack", which), lambda: submit("daggen", {**which, "wait": True})]
+    return Run(client, submit("scan", {**plan.params(), "follow": ["pack"]}), later)
+
+
+def _with_failed_packs(client: Client, plan: Plan) -> Mapping[str, Any] | None:
+    """Return the preparation of this plan if packs of it ended without success, or never began."""
+    for preparation in reversed(client.singularity("GET", "/preparation")):
+        if plan.is_of(preparation):
+            jobs = _jobs(client, preparation["id"])
+            return (
+                dict(preparation) if any(j["type"] == "pack" and j["state"] in ("error", "created") for j in jobs) else None
+            )
+    return None
+
+
+def _is_whole(client: Client, plan: Plan) -> bool:
+    """Whether all jobs of the preparation of this plan are complete."""
+    return any(
+        all(job["state"] == "complete" for job in _jobs(client, preparation["id"]))
+        for preparation in client.singularity("GET", "/preparation")
+        if plan.is_of(preparation)
+    )
 
 
 def _jobs(client: Client, preparation: int) -> list[Mapping[str, Any]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -61,22 +61,25 @@ class Outcome:
 
 @dataclass
 class Run:
-    """One scan with what follows from it, and packs of earlier runs that are tried again beside it."""
+    """A scan with what follows from it, and tasks that are submitted once all before them have succeeded."""
 
     client: Client
     scan: str
-    again: str | None = None  # a task that restarts packs that failed before
+    later: list[Callable[[], str]] = field(default_factory=list)  # each submits a task and returns its id
+    tasks: list[str] = field(init=False)
     _ended: dict[int, Mapping[str, Any]] = field(default_factory=dict)  # progress of children that have ended
 
-    @property
-    def tasks(self) -> list[str]:
-        return [task for task in (self.scan, self.again) if task is not None]
+    def __post_init__(self) -> None:
+        self.tasks = [self.scan]
 
     # ---- looking
 
     def look(self) -> tuple[bool, list[Stage]]:
         """Return whether everything has ended, and the three stages."""
         statuses = [self._ask(task, "status")["status"] for task in self.tasks]
+        if self.later and all(status == "Succeed" for status in statuses):
+            self.tasks.append(self.later.pop(0)())
+            statuses.append("Scheduled")
         told = self._ask(self.scan, "progress")
         children = self._children()
         stages = [self._scan_stage(told, statuses[0], children), self._pack_stage(told, children), self._dag_stage(children)]
@@ -119,7 +122,16 @@ class Run:
         )
 
     def _children(self) -> list[Mapping[str, Any]]:
-        return [child for task in self.tasks for child in self._ask(task, "children").get("tasks") or []]
+        """Return the packs and daggens as records of the history."""
+        below = [child for task in self.tasks for child in self._ask(task, "children").get("tasks") or []]
+        return [
+            c for c in [*below, *map(self._record, self.tasks[1:])] if c["executeApplicationName"] == "daggen" or c in below
+        ]
+
+    def _record(self, task: str) -> Mapping[str, Any]:
+        found = self.client.linkis("GET", f"/jobhistory/{part(task)}/get")["task"]
+        assert isinstance(found, dict)
+        return found
 
     def _progress(self, child: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return how far a child is; nothing while it has not begun. That of an ended one is asked for once."""
@@ -146,7 +158,7 @@ class Run:
 
     def outcome(self) -> Outcome:
         """Return how it ended, once it has."""
-        rows = [self.client.linkis("GET", f"/jobhistory/{part(task)}/get")["task"] for task in self.tasks]
+        rows = [self._record(task) for task in self.tasks]
         worst = next((row for row in rows if row["status"] != "Succeed"), rows[0])
         told = self._ask(self.scan, "progress")
         size = _info(told, "bytes")
