@@ -26,7 +26,14 @@ LOG_LINES = 10_000
 
 @click.command()
 @click.argument("preparation", metavar="PREP")
-@click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="Form of the list.",
+)
 @with_env
 def pieces(env: Env, preparation: str, form: str) -> None:
     """List the pieces of the preparation PREP (name or id): data by job, then directories.
