@@ -19,7 +19,7 @@ from common.db.sql import Tx
 from common.db.tasks import Applied
 from common.db.writer import Outcome, Writer
 from common.errors import EntranceError
-from common.task import Event
+from common.task import Event, Task
 from entrance.core.hooks import Hooks
 from entrance.core.logs import Logs, Seal
 
@@ -36,8 +36,9 @@ class Order:
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """How one order went: the task's own change (None = nothing to change), or why it was refused."""
+    """How one order went: the task as it is now and its own change (None = nothing to change), or why it was refused."""
 
+    task: Task | None = None
     applied: Applied | None = None
     extra: Any = None
     error: EntranceError | None = None
@@ -116,10 +117,10 @@ class Changes:
         except EntranceError as error:
             return Done(error=error)
         if not applied:
-            return Done()
+            return Done(task=store.get(tx, order.task_id))
         extra = order.with_it(tx, applied[0]) if order.with_it else None
         self.settle(tx, applied, now, everything, sealed)
-        return Done(applied=applied[0], extra=extra)
+        return Done(task=applied[0].task, applied=applied[0], extra=extra)
 
     def settle(
         self,

@@ -501,7 +501,7 @@ class TaskService:
         mine = done[task.id]
         if mine.error is not None:
             raise mine.error
-        return mine.applied.task if mine.applied is not None else task
+        return mine.task or task
 
     def _many(self, caller: Caller, action: str, refs: Sequence[Ref], priority: int | None) -> list[ActionItem]:
         items: dict[Ref, ActionItem] = {}
@@ -563,7 +563,7 @@ class TaskService:
 
 
 def _item(ref: Ref, task: Task, done: Done) -> ActionItem:
-    return ActionItem(ref=str(ref), task=done.applied.task if done.applied else task, error=done.error)
+    return ActionItem(ref=str(ref), task=done.task or task, error=done.error)
 
 
 def _fraction(task: Task, own: Progress) -> float:
