@@ -25,7 +25,7 @@ import gevent
 from common.clock import SystemClock
 from common.config import Settings, load
 from common.db.accounts import Accounts
-from common.db.database import short_write
+from common.db.sql import Tx
 from common.errors import EntranceError, StartRefused
 from common.logging import get_log, set_up
 from common.storage.secrets import Secrets
@@ -102,7 +102,7 @@ def _run(settings: Settings) -> int:
         idle_seconds=settings.service.idle_seconds,
     )
     server.start()
-    _owner_token(folder, core.clock.now())
+    _owner_token(core)
     _announce(folder, host, port)
     _LOG.info("service started", host=host, port=port, data=str(folder.path))
     stop.wait()
@@ -127,18 +127,20 @@ def _give_up(error: BaseException) -> None:
     os._exit(70)
 
 
-def _owner_token(folder: Folder, now: int) -> None:
+def _owner_token(core: Core) -> None:
     """Give the owner of the data folder a token of the first administrator (``cli-token``, 0600), if there is one."""
-    path = folder.path / "cli-token"
-    with short_write(folder.database) as tx:
+    path = core.folder.path / "cli-token"
+    old = path.read_text(encoding="ascii").strip() if path.exists() else ""
+
+    def make(tx: Tx) -> str | None:
         accounts = Accounts(tx)
         admin = accounts.first_admin()
-        if admin is None:
-            return
-        if path.exists() and accounts.token_holder(path.read_text(encoding="ascii").strip()) is not None:
-            return
-        _, token = accounts.add_token(admin.name, now=now)
-    _private(path, token + "\n")
+        if admin is None or (old and accounts.token_holder(old) is not None):
+            return None
+        return accounts.add_token(admin.name, now=core.clock.now())[1]
+
+    if token := core.writer.call(make):
+        _private(path, token + "\n")
 
 
 def _announce(folder: Folder, host: str, port: int) -> None:

@@ -140,7 +140,7 @@ class Filter:
     created_to: int | None = None  # exclusive
     parent_id: int | None = None
     top_level: bool = False  # without children
-    text: str | None = None  # in the id, the creator, the executor, the code
+    text: str | None = None  # in the execution id, the creator, the executor, the reason
 
 
 @dataclass(frozen=True, kw_only=True)
