@@ -74,6 +74,7 @@ class Dispatcher:
         self._settings, self._offload, self._failed = settings, offload, failed
         self.changes: Changes
         self.intake: Intake
+        self.release: Callable[[int], None] = lambda task_id: None
         self._timers: list[tuple[int, int, _Timed]] = []  # (when, task, what)
         self._deferred: dict[int, list[int]] = {}  # job -> tasks whose predecessor's processes are not gone
         self._chores: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -207,6 +208,10 @@ class Dispatcher:
             if task.state is State.QUEUED:
                 self.queued(task)
         self._wake.set()
+
+    def stored(self, key: AttemptKey) -> None:
+        """What an ended task made and did not publish goes at once (the janitor would find it later)."""
+        self._chores.put(lambda: self.release(key.task_id))
 
     # ---- the loop
 

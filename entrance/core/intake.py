@@ -52,6 +52,7 @@ class Live:
     sampled: bool = False
     fenced: bool = False  # nothing of it counts any more
     asked: bool = False  # it was asked to stop
+    owns: bool = False  # it declared what it makes outside its work folder
     cores: int = 0  # told to it last
     slices: list[Slice] = field(default_factory=list)  # given, not yet stored
     rate: float | None = None  # bytes (or steps) a second, smoothed
@@ -63,6 +64,10 @@ class Ends(Protocol):
     """Who is told when an attempt's processes are gone."""
 
     def gone(self, key: AttemptKey) -> None: ...
+
+    def stored(self, key: AttemptKey) -> None:
+        """The end of an attempt that owned something is stored."""
+        ...
 
 
 def progress_row(task_id: int, live: Live, now: int) -> dict[str, Any]:
@@ -149,7 +154,7 @@ class Intake:
             live.sampled = True
 
     def own(self, key: AttemptKey, kind: str, names: Sequence[str]) -> None:
-        self._live(key)
+        self._live(key).owns = True
 
         def change(tx: Tx) -> None:
             store.fence(tx, key.task_id, key.number)
@@ -217,6 +222,8 @@ class Intake:
                 end = End(ending=Ending.FAILED, reason=f"the rows could not be stored: {error}", may_pass=True)
         if self.live.get(key.task_id) is live:
             del self.live[key.task_id]
+        if live.owns and self.ends is not None:
+            self.ends.stored(key)
 
     # ---- stored now and then
 

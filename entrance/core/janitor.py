@@ -78,21 +78,33 @@ class Janitor:
             if row is not None and row[0] == 0:
                 self._logs.remove(task_id)
 
+    def release(self, task_id: int) -> None:
+        """Remove what a task made and did not publish, if it has ended. Its processes must be gone."""
+        with self._readers.read() as tx:
+            if store.get(tx, task_id).state.final:
+                owned = store.owned(tx, task_id)
+            else:
+                return
+        for kind, name in owned:
+            self._remove(task_id, kind, name)
+
     def _remove_owned(self, running: Callable[[], set[AttemptKey]]) -> None:
         with self._readers.read() as tx:
             owned = store.owned_by_ended(tx)
         alive = {key.task_id for key in running()}
         for task_id, kind, name in owned:
-            if task_id in alive:
-                continue  # its processes are not gone yet
-            with suppress(OSError, EntranceError):
-                if kind == "path":
-                    Path(name).unlink(missing_ok=True)
-                elif kind == "prefix":
-                    _remove_prefix(name)
-                else:
-                    continue  # uploads are ended by those who know the store
-                self._writer.call(lambda tx, i=task_id, k=kind, n=name: store.disown(tx, i, k, n))  # type: ignore[misc]
+            if task_id not in alive:
+                self._remove(task_id, kind, name)
+
+    def _remove(self, task_id: int, kind: str, name: str) -> None:
+        with suppress(OSError, EntranceError):
+            if kind == "path":
+                Path(name).unlink(missing_ok=True)
+            elif kind == "prefix":
+                _remove_prefix(name)
+            else:
+                return  # uploads are ended by those who know the store
+            self._writer.call(lambda tx: store.disown(tx, task_id, kind, name))
 
     def _remove_old(self) -> None:
         now = self._clock.now()

@@ -196,6 +196,7 @@ class Core:
             days=(settings.retention.tasks_days, settings.retention.logs_days, settings.retention.results_days),
             offload=runtime.offload,
         )
+        self.dispatcher.release = self.janitor.release
         self.service = TaskService(
             readers=self.readers,
             writer=self.writer,
