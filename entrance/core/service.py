@@ -190,6 +190,9 @@ class TaskService:
             wanted = new if made is None else made(tx)
             resolved = self._hooks.submitting(tx, new.user, admin, new.executor, params)
             job_id = self._hooks.job_of(new.executor, resolved) if new.job_id is None else new.job_id
+            if self._hooks.waits(new.executor, resolved):
+                state = State.CREATED if wanted.state is State.QUEUED else wanted.state
+                wanted = replace(wanted, state=state, queued_at=None)
             task = store.add(
                 tx,
                 replace(wanted, job_id=job_id),
