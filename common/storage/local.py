@@ -171,6 +171,13 @@ class LocalStorage:
             finally:
                 os.close(descriptor)
 
+    def create(self, path: str) -> int:
+        """Return a descriptor of a file to read and write, opened as it is or made empty, with its folders as needed."""
+        parts = _parts(path)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with _named(path):
+            return os.open(parts[-1], flags, 0o666, dir_fd=self._make_folders(parts[:-1]))
+
     def delete(self, path: str) -> None:
         """See ``Storage``; raises StorageNotFound when there is no such file."""
         parts = _parts(path)

@@ -13,7 +13,6 @@ Texts that come from a store are scrubbed of keys and signatures before anyone s
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import json
 import os
@@ -146,7 +145,7 @@ class ObjectStorage:
 
     # ---- more than the contract: whole objects with their checksums
 
-    def put_bytes(self, path: str, data: bytes | memoryview) -> str:
+    def put_bytes(self, path: str, data: bytes | bytearray) -> str:
         """Store an object in one request; return its entity tag without quotes (of most stores its MD5)."""
         import obstore
 
@@ -176,7 +175,7 @@ class ObjectStorage:
         with self._named(path):
             return self._client.create_multipart_upload(Bucket=self.options.bucket, Key=self._key(path))["UploadId"]
 
-    def send_part(self, path: str, upload: str, number: int, data: bytes | memoryview | IO[bytes]) -> Part:
+    def send_part(self, path: str, upload: str, number: int, data: bytes | bytearray | IO[bytes]) -> Part:
         """Send part ``number`` (from 1). Raises StorageNotFound when the upload is gone."""
         with self._named(path):
             answer = self._client.upload_part(
@@ -184,9 +183,9 @@ class ObjectStorage:
                 Key=self._key(path),
                 UploadId=upload,
                 PartNumber=number,
-                Body=bytes(data) if isinstance(data, memoryview) else data,
+                Body=data,  # type: ignore[arg-type] # a bytearray too
             )
-        size = len(data) if isinstance(data, bytes | memoryview) else -1
+        size = len(data) if isinstance(data, bytes | bytearray) else -1
         return Part(number=number, size=size, tag=answer["ETag"].strip('"'))
 
     def parts(self, path: str, upload: str) -> Sequence[Part]:
@@ -650,11 +649,6 @@ def _parts_of(data: BinaryIO | Iterable[bytes], part_bytes: int) -> Iterator[byt
             del held[:part_bytes]
     if held:
         yield bytes(held)
-
-
-def md5(data: bytes | memoryview = b"") -> hashlib._Hash:
-    """Return an MD5 in the making: the checksum that stores give, no protection against forgery."""
-    return hashlib.md5(data, usedforsecurity=False)
 
 
 def _forget_environment() -> None:

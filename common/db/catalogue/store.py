@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from common.content import piececid
 from common.content.profile import Profile
@@ -34,6 +34,9 @@ from common.db.sql import Tx
 from common.db.tasks import take_ids
 from common.errors import ContentError
 from common.task import State
+
+if TYPE_CHECKING:
+    from common.db.transfers import TransferFile
 
 PAGE_ROWS = 10_000
 
@@ -239,6 +242,12 @@ class Catalogue:
     def cars(self, preparation_id: int, after: int = 0, limit: int = PAGE_ROWS) -> list[Car]:
         """Return a page of the CARs of a preparation, by id."""
         return [_car(row) for row in self._tx.all(s.CARS, preparation_id=preparation_id, after=after, limit=limit)]
+
+    def transfer_files(self, task_id: int, after: str = "", limit: int = PAGE_ROWS) -> list[TransferFile]:
+        """Return a page of the files of a transfer, by path."""
+        from common.db import transfers  # which reads storages through this module
+
+        return transfers.files(self._tx, task_id, after, limit)
 
     def data_car_ids(self, attachment: Attachment, after: int = 0, limit: int = PAGE_ROWS) -> list[int]:
         """Return a page of the ids of the data CARs of a source."""
