@@ -179,7 +179,10 @@ def test_prepare_starts_a_service_that_stays_and_allows_the_two_folders_alone(tm
         {"path": str(path.resolve()), "preparation": told["preparation"]} for path in (tmp_path / "output", source)
     ]
     other = service.user("other")
-    body = {"executionContent": {"code": json.dumps({"path": str(source)}), "runType": "scan"}, "labels": {"engineType": "scan"}}
+    body = {
+        "executionContent": {"code": json.dumps({"path": str(source)}), "runType": "scan"},
+        "labels": {"engineType": "scan"},
+    }
     answer = other.post("/api/rest_j/v1/entrance/submit", body)
     assert "not allowed" in answer.text or "allowed here" in answer.text
 
