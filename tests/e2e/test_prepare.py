@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
+import pty
+import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import Http, Service, wait_until
+from factories import LINKIS, Http, Service, wait_until
 from trees import contents, derived, make_tree, parts_left, vectors, whole_preparations
 
 COLUMNS = "piece_cid,piece_cid_v2,piece_size,car_size,root_cid,path"
@@ -197,17 +200,86 @@ def test_a_run_under_way_is_joined(make_service: Any, tmp_path: Path) -> None:
     runs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)]
 
     def scans() -> list[Any]:
-        data = service.http.get("/api/rest_j/v1/jobhistory/list", query={"executeApplicationName": "scan"}).data
+        data = service.http.get(f"{LINKIS}/jobhistory/list", query={"executeApplicationName": "scan"}).data
         return list(data["tasks"])
 
     wait_until(scans, what="the scan is submitted")
     runs.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
     wait_until(lambda: "joining" in (runs[1].stderr.readline() if runs[1].stderr else ""), what="the second run joins")
     for task in (blocker, *others):
-        service.http.get(f"/api/rest_j/v1/entrance/{task}/kill")
+        service.http.get(f"{LINKIS}/entrance/{task}/kill")
     told = [json.loads(run.communicate(timeout=60)[0]) for run in runs]
     assert told[0]["pieces"] == told[1]["pieces"]
     assert len(scans()) == 1
+
+
+def test_prepare_outlasts_a_service_that_dies_and_comes_back(make_service: Any, tmp_path: Path) -> None:
+    service = make_service(SCHEDULER__SLOTS="1").start()
+    source = make_tree(tmp_path / "source", {f"f{n}.bin": {"derivedBuffer": 8_000_000 + n} for n in range(6)})
+    command = [*service.program, "prepare", str(source), str(tmp_path / "output"), "--json", "--data", str(service.data)]
+    run = subprocess.Popen(
+        [*command, "--max-size", "9MB"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=service.environment
+    )
+    wait_until(lambda: list((tmp_path / "output").glob("*.car")), 30, what="the first CAR is there")
+    service.kill()
+    service.start()
+    out, err = run.communicate(timeout=60)
+    assert run.returncode == 0, err
+    calm = prepare(service, source, tmp_path / "calm", "--max-size", "9MB")
+    assert [p["pieceCid"] for p in json.loads(out)["pieces"]] == [p["pieceCid"] for p in calm["pieces"]]
+
+
+def test_an_interrupted_command_without_a_terminal_leaves_the_run_alone(make_service: Any, tmp_path: Path) -> None:
+    service = make_service(SCHEDULER__SLOTS="1").start()
+    blocker = [service.submit("sleep", {"seconds": 60}) for _ in range(4)]
+    source = make_tree(tmp_path / "source", {"a.txt": "x"})
+    command = [*service.program, "prepare", str(source), str(tmp_path / "output"), "--data", str(service.data)]
+    run = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    history = f"{LINKIS}/jobhistory/list"
+    (scan,) = wait_until(lambda: service.http.get(history, query={"executeApplicationName": "scan"}).data["tasks"])
+    run.send_signal(signal.SIGINT)
+    assert run.wait(10) == 130
+    assert "goes on; the same command joins it" in (run.stderr.read() if run.stderr else "")
+    for task in blocker:
+        service.http.get(f"{LINKIS}/entrance/{task}/kill")
+    assert service.wait_for(scan["taskID"]) == "Succeed"
+
+
+@pytest.mark.parametrize(("key", "status", "word"), [("p", 130, "paused"), ("k", 3, "killed"), ("l", 130, "goes on")])
+def test_ctrl_c_at_a_terminal_asks_what_to_do(key: str, status: int, word: str, make_service: Any, tmp_path: Path) -> None:
+    service = make_service(SCHEDULER__SLOTS="1").start()
+    for _ in range(4):
+        service.submit("sleep", {"seconds": 60})
+    source = make_tree(tmp_path / "source", {"a.txt": "x"})
+    command = [*service.program, "prepare", str(source), str(tmp_path / "output"), "--data", str(service.data)]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(command[0], command)
+    history = f"{LINKIS}/jobhistory/list"
+    (scan,) = wait_until(lambda: service.http.get(history, query={"executeApplicationName": "scan"}).data["tasks"])
+    said = read_until(terminal, "scan")
+    os.write(terminal, b"\x03")
+    said += read_until(terminal, "ill it?")
+    os.write(terminal, key.encode() + b"\n")
+    said += read_until(terminal, "")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == status
+    assert word in said
+    shown = service.http.get(f"{LINKIS}/entrance/{scan['taskID']}/status").data
+    assert (shown["paused"], shown["status"] == "Cancelled") == (key == "p", key == "k")
+
+
+def read_until(terminal: int, text: str) -> str:
+    """Read from a terminal until a text has come; "" is its end."""
+    said = ""
+    while not text or text not in said:
+        try:
+            data = os.read(terminal, 4096)
+        except OSError:
+            break
+        if not data:
+            break
+        said += data.decode(errors="replace")
+    return said
 
 
 def test_extract_gets_out_a_folder_a_file_and_goes_on_where_it_was(shared_service: Service, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What goes wrong around ``prepare`` is one clear sentence with the path, leaves nothing half-written, and the next try works."""
+"""What goes wrong around ``prepare`` is one clear sentence with the path, nothing is half-written, the next try works."""
 
 from __future__ import annotations
 
