@@ -36,7 +36,7 @@ def create_app(core: Core) -> Flask:
     @app.before_request
     def enter() -> None:
         guard.check()
-        dialect = dialects.of(request.path)
+        dialect = dialects.of(request.path, request.headers.get("Authorization", ""))
         if dialect is not None:
             dialect.enter()
 

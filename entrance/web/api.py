@@ -55,7 +55,7 @@ class ErrorDesk:
 
     def answer(self, error: EntranceError, http: HTTPException | None = None) -> Response:
         """Return the answer in the form of the path's dialect."""
-        dialect = self._dialects.of(request.path)
+        dialect = self._dialects.of(request.path, request.headers.get("Authorization", ""))
         response = plain_error(error) if dialect is None else dialect.render_error(error)
         kept = {name: value for name, value in (http.get_headers() if http else ()) if name in _KEPT}
         if isinstance(error, WrongMethod):

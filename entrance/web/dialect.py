@@ -18,7 +18,8 @@ class Dialect:
 
     ``prefixes`` are the paths that it answers for, errors without a route included; of several dialects the longest prefix
     counts. ``enter`` runs before the view of every request below them: it sets the caller (``set_caller``) or raises.
-    ``render_error`` turns any expected error into an answer in the dialect's own form and status code.
+    ``render_error`` turns any expected error into an answer in the dialect's own form and status code. ``scheme``: requests
+    on a path of no dialect whose ``Authorization`` begins so are the dialect's too (bucket names can be any path).
     """
 
     name: str  # of its OpenAPI document
@@ -27,6 +28,7 @@ class Dialect:
     blueprints: Sequence[DialectBlueprint]
     enter: Callable[[], None]
     render_error: Callable[[EntranceError], Response]
+    scheme: str = ""
 
 
 class Dialects:
@@ -37,12 +39,12 @@ class Dialects:
         pairs = [(prefix, d) for d in dialects for prefix in d.prefixes]
         self._by_length = sorted(pairs, key=lambda pair: -len(pair[0]))
 
-    def of(self, path: str) -> Dialect | None:
-        """Return the dialect that answers for ``path``; None = the service itself."""
+    def of(self, path: str, authorization: str) -> Dialect | None:
+        """Return the dialect that answers for a request; None = the service itself."""
         for prefix, dialect in self._by_length:
             if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
                 return dialect
-        return None
+        return next((d for d in self.all if d.scheme and authorization.startswith(d.scheme)), None)
 
 
 def set_caller(caller: Caller) -> None:

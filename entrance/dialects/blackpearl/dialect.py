@@ -7,7 +7,8 @@ from flask import request
 from entrance.dialects.blackpearl import jobs, system
 from entrance.dialects.blackpearl.answers import ROOT
 from entrance.dialects.blackpearl.door import caller_of
-from entrance.dialects.blackpearl.errors import render_error
+from entrance.dialects.blackpearl.errors import NotServed, render_error
+from entrance.dialects.blackpearl.signature import SCHEME
 from entrance.web.dialect import Dialect, set_caller
 
 
@@ -20,8 +21,11 @@ def make() -> Dialect:
         blueprints=(jobs.blueprint, system.blueprint),
         enter=_enter,
         render_error=render_error,
+        scheme=SCHEME,
     )
 
 
 def _enter() -> None:
     set_caller(caller_of(request))
+    if not request.path.startswith(ROOT):
+        raise NotServed

@@ -40,13 +40,20 @@ class SignatureRefused(EntranceError):
         super().__init__(message)
 
 
+class NotServed(EntranceError):
+    """This request is not served here."""
+
+    code = "not_served"
+    http_status = 501
+
+
 def render_error(error: EntranceError) -> Response:
     """Return the answer that tells the client of an error."""
+    if isinstance(error, NoRoute) and _NOT_SERVED.fullmatch(_resource()):
+        error = NotServed()
     status, word = _status_and_word(error)
     message = str(error)
-    if word == "NotImplemented":
-        message = "This request is not served here."
-    elif isinstance(error, TaskEnded):
+    if isinstance(error, TaskEnded):
         message = "The job is no longer in progress."
     told: dict[str, markup.Value] = {
         "Code": word,
@@ -64,7 +71,7 @@ def _status_and_word(error: EntranceError) -> tuple[int, str]:
             return 403, word
         case NotLoggedIn() | Forbidden():
             return 403, "AccessDenied"
-        case NoRoute() if _NOT_SERVED.fullmatch(_resource()):
+        case NotServed():
             return 501, "NotImplemented"
         case NotFound() | TaskEnded():
             return 404, "NotFound"
