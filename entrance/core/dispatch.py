@@ -174,44 +174,40 @@ class Dispatcher:
         self._wake.set()
 
     def gone(self, key: AttemptKey) -> None:
-        """The processes of an attempt are gone: its slot is free, and its work folder."""
+        """The processes of an attempt are gone: its slot is free."""
         with self._lock:
             self.scheduler.finished(key.task_id)
-        live = self.intake.live.get(key.task_id)
-        if live is not None and live.key == key:
-            folder = live.workdir
-            self._chores.put(lambda: shutil.rmtree(folder, ignore_errors=True))
-            if live.task.job_id is not None:
-                self._chores.put(lambda: self._undefer(live))
         self._wake.set()
 
-    def _undefer(self, live: Live) -> None:
-        assert live.task.job_id is not None
-        if self.intake.live.get(live.key.task_id) is live:
-            time.sleep(0.01)  # its end is still being stored
-            self._chores.put(lambda: self._undefer(live))
-            return
-        with self._lock:
-            ids = self._deferred.pop(live.task.job_id, [])
-        if ids:
-            self._writer.post(lambda tx: [store.get(tx, task_id) for task_id in ids], partial(self._undeferred, live, ids))
+    def stored(self, live: Live) -> None:
+        """The end of an attempt is stored: its work folder goes (rows lay in it until now), and its job is free.
 
-    def _undeferred(self, live: Live, ids: list[int], outcome: Outcome) -> None:
+        What an ended task made and did not publish goes at once too (the janitor would find it later).
+        """
+        self._chores.put(lambda: shutil.rmtree(live.workdir, ignore_errors=True))
+        if live.owns:
+            self._chores.put(lambda: self.release(live.key.task_id))
+        if live.task.job_id is not None:
+            self._undefer(live.task.job_id)
+
+    def _undefer(self, job_id: int) -> None:
+        with self._lock:
+            ids = self._deferred.pop(job_id, [])
+        if ids:
+            self._writer.post(lambda tx: [store.get(tx, task_id) for task_id in ids], partial(self._undeferred, job_id, ids))
+
+    def _undeferred(self, job_id: int, ids: list[int], outcome: Outcome) -> None:
         """Told of the tasks as they stand now, in the order of the commits: as ``effects``."""
         if outcome.error is not None:  # the disk is full
             with self._lock:
-                self._deferred.setdefault(live.task.job_id or 0, []).extend(ids)
+                self._deferred.setdefault(job_id, []).extend(ids)
             self._chores.put(lambda: time.sleep(1.0))
-            self._chores.put(lambda: self._undefer(live))
+            self._chores.put(lambda: self._undefer(job_id))
             return
         for task in outcome.value:
             if task.state is State.QUEUED:
                 self.queued(task)
         self._wake.set()
-
-    def stored(self, key: AttemptKey) -> None:
-        """What an ended task made and did not publish goes at once (the janitor would find it later)."""
-        self._chores.put(lambda: self.release(key.task_id))
 
     # ---- the loop
 

@@ -65,8 +65,8 @@ class Ends(Protocol):
 
     def gone(self, key: AttemptKey) -> None: ...
 
-    def stored(self, key: AttemptKey) -> None:
-        """The end of an attempt that owned something is stored."""
+    def stored(self, live: Live) -> None:
+        """The end of an attempt is stored."""
         ...
 
 
@@ -222,8 +222,8 @@ class Intake:
                 end = End(ending=Ending.FAILED, reason=f"the rows could not be stored: {error}", may_pass=True)
         if self.live.get(key.task_id) is live:
             del self.live[key.task_id]
-        if live.owns and self.ends is not None:
-            self.ends.stored(key)
+        if self.ends is not None:
+            self.ends.stored(live)
 
     # ---- stored now and then
 

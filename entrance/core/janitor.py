@@ -16,6 +16,7 @@ from common.clock import Clock
 from common.db import retention
 from common.db import tasks as store
 from common.db.database import Readers
+from common.db.sql import Tx
 from common.db.writer import Writer
 from common.errors import EntranceError, TaskNotFound
 from entrance.core.hooks import Hooks
@@ -81,22 +82,25 @@ class Janitor:
     def release(self, task_id: int) -> None:
         """Remove what a task made and did not publish, if it has ended. Its processes must be gone."""
         with self._readers.read() as tx:
-            if store.get(tx, task_id).state.final:
-                owned = store.owned(tx, task_id)
-            else:
+            if not store.get(tx, task_id).state.final:
                 return
+            owned = store.owned(tx, task_id)
+            coming = _coming(tx)
         for kind, name in owned:
-            self._remove(task_id, kind, name)
+            self._remove(task_id, kind, name, coming)
 
     def _remove_owned(self, running: Callable[[], set[AttemptKey]]) -> None:
         with self._readers.read() as tx:
             owned = store.owned_by_ended(tx)
+            coming = _coming(tx)
         alive = {key.task_id for key in running()}
         for task_id, kind, name in owned:
             if task_id not in alive:
-                self._remove(task_id, kind, name)
+                self._remove(task_id, kind, name, coming)
 
-    def _remove(self, task_id: int, kind: str, name: str) -> None:
+    def _remove(self, task_id: int, kind: str, name: str, coming: set[str]) -> None:
+        if name in coming or (kind == "prefix" and any(x.startswith(name) for x in coming)):
+            return
         with suppress(OSError, EntranceError):
             if kind == "path":
                 Path(name).unlink(missing_ok=True)
@@ -120,6 +124,11 @@ class Janitor:
                 if forget is not retention.forget_results:
                     for task_id in ids:
                         self._logs.remove(task_id)
+
+
+def _coming(tx: Tx) -> set[str]:
+    """Files whose final names are committed and which do not have them yet."""
+    return {temporary for _, _, _, temporary, _ in store.pairs(tx)}
 
 
 def _remove_prefix(name: str) -> None:
