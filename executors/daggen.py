@@ -29,7 +29,7 @@ from marshmallow import fields
 
 from common.content import car as cars
 from common.content import cid as cids
-from common.content import estimate, kernel, piececid
+from common.content import estimate, piececid
 from common.content.directory import DirectoryBuilder, Entry
 from common.content.index import SUFFIX, IndexWriter
 from common.content.piece import PieceHasher, padding_rule
@@ -45,7 +45,7 @@ from executors.packing.finish import write_index
 from executors.packing.journal import write_at
 from executors.packing.trees import file_nodes
 from executors.params import Params
-from executors.preparing import CAR_COLUMNS, Ref, car_row, find_source, now_ms
+from executors.preparing import CAR_COLUMNS, Ref, car_row, find_source, load_kernel, now_ms
 
 STEP_SECONDS = 0.25
 BATCH_ROWS = 4_000
@@ -276,7 +276,7 @@ class Export:
         try:
             index = IndexWriter(ctx.workdir)
             nodes = inline.NodeSpool(ctx.workdir) if output.inline else None
-            hasher = PieceHasher(kernel.load())
+            hasher = PieceHasher(load_kernel(self._catalogue))
             stream = _Stream(files.car, hasher)
             stream.write(cars.header(root))
             blocks = 0

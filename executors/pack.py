@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 from marshmallow import ValidationError, fields, validate, validates_schema
 
 from common.content import cid as cids
-from common.content import estimate, kernel, piececid
+from common.content import estimate, piececid
 from common.content.faults import BadCheckpoint
 from common.content.index import SUFFIX, IndexWriter
 from common.content.piece import SlabTree, padding_rule
@@ -40,7 +40,7 @@ from executors.packing.journal import JournalReader
 from executors.packing.layout import START, Cursor, Planner, most_bytes
 from executors.packing.line import Line
 from executors.params import Params
-from executors.preparing import CAR_COLUMNS, Ref, car_row, find_source, now_ms, path_of
+from executors.preparing import CAR_COLUMNS, Ref, car_row, find_source, load_kernel, now_ms, path_of
 
 TICK_SECONDS = 0.1
 CHECKPOINT_SECONDS = 1.0
@@ -198,7 +198,7 @@ class Work:
             payload=books.payload,
             storage=self._storage,
             path_of=path_of,
-            kernel=kernel.load(),
+            kernel=load_kernel(self._catalogue),
             profile=self._preparation.profile,
             split=self._split,
             descriptor=files.car,
@@ -231,7 +231,7 @@ class Work:
                 files.sync()
                 synced = reached.offset
                 line.synced(synced)
-                if saved is not None and now >= next_checkpoint:
+                if saved is not None and saved[0] != books.cursor and now >= next_checkpoint:
                     cursor, state = saved
                     books = Books(
                         car_id=books.car_id,

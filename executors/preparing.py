@@ -10,12 +10,15 @@ from typing import Any, TypeVar
 from marshmallow import ValidationError, fields
 
 from common.content import cid as cids
+from common.content import kernel as kernels
 from common.db.catalogue import Attachment, Car, Catalogue, JobRange, Preparation, StorageRecord
 from common.errors import ExecutorError, MayPass
 from executors.base import Column
 
 T = TypeVar("T")
 
+KERNELS = "kernels"
+"""Name of the folder of compiled kernels in the service's data folder."""
 MERGE_SECONDS = 60.0
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.002, 0.1
 
@@ -74,6 +77,11 @@ def when_stored(look: Callable[[], T | None], what: str) -> T:
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def load_kernel(catalogue: Catalogue) -> kernels.Kernel:
+    """Return the fastest hashing kernel that the service has compiled (at its start, into its data folder)."""
+    return kernels.load(None if catalogue.data_folder is None else catalogue.data_folder / KERNELS)
 
 
 def car_row(made: Car) -> tuple[str, int, str, int, str, int]:

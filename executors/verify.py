@@ -17,10 +17,11 @@ from typing import IO, Any, BinaryIO, ClassVar, cast
 from marshmallow import ValidationError, fields, validate, validates_schema
 
 from common.content import car as cars
-from common.content import chunker, dagpb, estimate, kernel, piececid, unixfs
+from common.content import chunker, dagpb, estimate, piececid, unixfs
 from common.content import cid as cids
 from common.content.faults import BadBlock, BadCid
 from common.content.index import SUFFIX, IndexWriter
+from common.content.kernel import Kernel
 from common.content.piece import MAX_PAYLOAD, MAX_PIECE_SIZE, MIN_PAYLOAD, PieceHasher, lift
 from common.content.profile import Profile
 from common.content.scratch import unnamed_file
@@ -33,7 +34,7 @@ from executors.base import Column, Stage, TaskContext
 from executors.packing.remake import IteratorStream, packed_ranges, sidecar_path, stream_car
 from executors.packing.trees import range_nodes
 from executors.params import Params
-from executors.preparing import Ref, find_preparation, when_stored
+from executors.preparing import Ref, find_preparation, load_kernel, when_stored
 
 STEP_SECONDS = 0.25
 MOST_FAULTS = 10_000
@@ -115,6 +116,7 @@ class Inspection:
         self._rows: list[tuple[int, int, str, int, str, str, str]] = []
         self._next_step = 0.0
         self._target = Target(label="")
+        self._kernel = load_kernel(catalogue)
 
     def run(self) -> int:
         """Verify what is left; return the number of faults."""
@@ -204,7 +206,7 @@ class Inspection:
 
     def _read_car(self, stream: BinaryIO, car: Car | None) -> IndexWriter | None:
         """Read a CAR to its end; return the index that it should have, None when it could not be read to the end."""
-        tee = _Tee(stream, self._progress)
+        tee = _Tee(stream, self._kernel, self._progress)
         index: IndexWriter | None = IndexWriter(self._ctx.workdir)
         end = 0  # of the last block that could be read
         try:
@@ -410,9 +412,9 @@ class Shape:
 class _Tee:
     """Reads a stream, and takes what was read into the commitment of the piece."""
 
-    def __init__(self, stream: BinaryIO, told: Callable[[int], None]) -> None:
+    def __init__(self, stream: BinaryIO, kernel: Kernel, told: Callable[[int], None]) -> None:
         self._stream, self._told = stream, told
-        self.hasher = PieceHasher(kernel.load())
+        self.hasher = PieceHasher(kernel)
         self.offset = 0
 
     def read(self, size: int = -1) -> bytes:

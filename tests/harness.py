@@ -14,13 +14,14 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import create_engine
 
 from common.clock import SystemClock
+from common.content import cid as cids
 from common.db import tables
 from common.db import tasks as store
 from common.db.accounts import Accounts
@@ -397,5 +398,25 @@ class Harness:
         return {task.id: (task.executor, task.state, task.reason) for task in self.tasks()}
 
 
-def retagged(task: Task, **changes: Any) -> Task:
-    return replace(task, **changes)
+def recorded(harness: Harness) -> dict[str, Any]:
+    """What the catalogue knows, in the form of the vectors."""
+    query = harness.connection.execute
+    catalogue: Catalogue = harness.catalogue
+    text = cids.to_text
+    files = query(
+        "SELECT f.id, CASE d.path WHEN '' THEN f.name ELSE d.path || '/' || f.name END, f.size FROM files f"
+        " JOIN directories d ON d.id = f.directory_id ORDER BY f.id"
+    ).fetchall()
+    ranges = query(
+        "SELECT r.id, r.file_id, r.offset, r.length, c.cid FROM ranges r LEFT JOIN range_cids c ON c.range_id = r.id"
+        " ORDER BY r.id"
+    ).fetchall()
+    directories = query("SELECT id, path, parent_id FROM directories ORDER BY id").fetchall()
+    nodes = {d: catalogue.directory_node(d) for d, _, _ in directories}
+    return {
+        "files": [{"id": i, "path": p, "size": s, "cid": text(catalogue.file_cid(i) or b"")} for i, p, s in files],
+        "fileRanges": [{"id": i, "fileId": f, "offset": o, "length": n, "cid": text(c or b"")} for i, f, o, n, c in ranges],
+        "directories": [
+            {"id": i, "path": p, "parentId": a, "cid": text(nodes[i][0]) if nodes[i] else ""} for i, p, a in directories
+        ],
+    }

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Harness
-from trees import make_tree, recorded, vectors
+from harness import Harness, recorded
+from trees import make_tree, vectors
 
 from common.content import cid as cids
 from common.content.index import IndexReader
@@ -155,7 +155,8 @@ def test_cars_have_the_sizes_of_singularity(case: dict[str, Any], tmp_path: Path
 def test_a_scan_of_singularity_finds_its_directories_and_jobs(tmp_path: Path) -> None:
     case = vectors("singularity")["scan"]
     harness = Harness(tmp_path / "service")
-    source = make_tree(tmp_path / "source", case["tree"])
+    tree = {path: size if size is None else {"derivedBuffer": size} for path, size in case["tree"].items()}
+    source = make_tree(tmp_path / "source", tree)
     harness.prepare(source, maxSize=case["maxSize"], follow=[])
     harness.run()
     assert len(recorded(harness)["directories"]) == case["directories"]
