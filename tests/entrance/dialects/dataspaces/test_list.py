@@ -1,6 +1,6 @@
 """``task:list`` over real HTTP: the published curl line, the six checks of the contract's chapter 10, errors, who sees what.
 
-The transfers are rows made through the stores beside a running service (``transfer_rows``): the list reads the database
+Most transfers are rows made through the stores beside a running service (``transfer_rows``): the list reads the database
 alone, and what it says of running ones is what their last report says.
 """
 
@@ -376,3 +376,28 @@ def test_nobody_comes_in_without_credentials_unless_loopback_is_trusted(make_ser
     refused(Http(service.url).post("/v2/dataSpaces/default/task:list"), 401, 16)
     refused(Http(service.url).get("/v2/dataSpaces/nothing/at:all"), 401, 16)
     assert service.http.post("/v2/dataSpaces/default/task:list").json() == {"tasks": [], "total": 0}
+
+
+def test_a_transfer_that_was_really_done_is_listed_with_its_files(
+    make_service: Callable[..., Service], tmp_path: Path
+) -> None:
+    service = make_service()
+    service.cli("storage", "allow", str(tmp_path))
+    for name in ("source", "target"):
+        (tmp_path / name).mkdir()
+        add_storage(service.data, name, "local", str(tmp_path / name))
+    for number in range(3):
+        (tmp_path / "source" / f"f{number}").write_bytes(b"x" * (1000 + number))
+    service.start()
+    ends = {"from": {"storage": "source"}, "to": {"storage": "target", "path": "sub"}}
+    task = service.submit("transfer", {**ends, "dataSpaceId": "made.here", "repoName": "Mine", "commitMsg": "first"})
+    assert service.wait_for(task) == "Succeed"
+    (found,) = service.http.post("/v2/dataSpaces/made.here/task:list").json()["tasks"]
+    assert (found["task_state"], found["transfer_type"], found["source_path"], found["target_path"]) == (2, 1, "/", "sub")
+    assert (found["total_file_size"], found["succeed_file_size"], found["succeed_file_count"]) == ("3003", "3003", "3")
+    assert (found["repo_display_name"], found["commit_msg"]) == ("Mine", "first")
+    assert [(f["path"], f["state"], f["size"]) for f in found["files"]] == [
+        ("f0", 1, "1000"),
+        ("f1", 1, "1001"),
+        ("f2", 1, "1002"),
+    ]
