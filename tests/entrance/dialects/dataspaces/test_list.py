@@ -70,7 +70,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             "store",
             "disk",
             state="failed",
-            reason=f"the store said:\n403 {ACCESS_KEY} Signature=signedONE X-Amz-Signature=signedTWO&x Authorization: AWS id:signedTHREE",
+            reason=f"the store said:\n403 {ACCESS_KEY} Signature=signedONE X-Amz-Signature=signedTWO&x "
+            "Authorization: AWS id:signedTHREE",
             files_done=3,
             files_total=3,
             bytes_done=30,
