@@ -35,18 +35,20 @@ import time
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NoReturn
 
 from executors import registry, runner
-from executors.channel import Channel, attempt_of
+from executors.channel import Channel, attempt_frame, attempt_of
 from executors.launchers import processes
-from executors.launchers.base import Ending, Limits
+from executors.launchers.base import Attempt, AttemptKey, Ending, Limits
 
 NICE = 10
 OOM_SCORE = 500  # of 1000: a task goes before the service when memory runs out
 DATAGRAM_BYTES = 128 << 10
 END_SECONDS = 10.0
 _DESCRIPTORS = 3
+_WARM_UP_RUNS = 20  # enough for the interpreter to specialise the code
 
 
 @dataclass(eq=False)
@@ -136,7 +138,7 @@ class ForkServer:
             processes.die_with_parent(self._pid)
             processes.adopt_orphans()
             signal.set_wakeup_fd(-1)
-            for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
             os.nice(NICE)
             os.dup2(output, 1)
@@ -218,13 +220,14 @@ class ForkServer:
         os._exit(0)
 
 
-def _work(channel: Channel) -> int:
-    """Run the attempt that comes over ``channel``; return the exit status."""
+def _work(channel: Channel, *, limited: bool = True) -> int:
+    """Run the attempt that comes over ``channel``, with its limits set; return the exit status."""
     frame = channel.receive(wait=True)
     if frame is None:
         return 1
     attempt = attempt_of(frame)
-    _limit(attempt.limits)
+    if limited:
+        _limit(attempt.limits)
     end = runner.run(attempt, channel)
     return 1 if end.ending is Ending.FAILED else 0
 
@@ -265,6 +268,18 @@ def _preload(modules: list[str]) -> None:
     registry.load_all()
 
 
+def _warm_up() -> None:
+    """Run a trial attempt here, so that what is set up at first use is shared by all tasks and not made by each."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        params = registry.load_params(registry.get("echo"), {})
+        attempt = Attempt(key=AttemptKey(task_id=0, number=0), executor="echo", params=params, workdir=Path("/nonexistent"))
+        for _ in range(_WARM_UP_RUNS):
+            ours.send(attempt_frame(attempt))
+            _work(Channel(theirs), limited=False)
+            ours.recv(DATAGRAM_BYTES)
+
+
 def main() -> NoReturn:
     """Entry point of the fork server's process."""
     parser = argparse.ArgumentParser(prog="executors.launchers.forkserver")
@@ -280,6 +295,7 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     _preload([module for module in options.preload.split(",") if module])
+    _warm_up()
     gc.collect()
     gc.freeze()
     ForkServer(control, options.instance).serve()

@@ -17,25 +17,26 @@ MARKER = "ENTRANCE_TASK"
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-_LIBC = ctypes.CDLL(None, use_errno=True)
+_prctl = ctypes.PyDLL(None, use_errno=True).prctl
+_prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
 _TICK = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def adopt_orphans() -> None:
     """Make this process the parent of every descendant whose own parent ends (a child subreaper)."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    _set(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def die_with_parent(parent: int) -> None:
     """Have this process killed when the thread that forked it ends; ends it now if ``parent`` is gone already."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _set(_PR_SET_PDEATHSIG, 9)
     if os.getppid() != parent:
         os._exit(1)
 
 
-def _prctl(option: int, value: int) -> None:
-    if _LIBC.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
+def _set(option: int, value: int) -> None:
+    if _prctl(option, value, 0, 0, 0) != 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
 

@@ -27,6 +27,7 @@ def launcher(tmp_path_factory):
     launcher = LocalLauncher(data=folder, instance=f"command-{os.getpid()}")
     launcher.open(sink)
     launcher.reconcile()
+    launcher.reconcile()
     launcher.sink, launcher.starter = sink, Starter(launcher, folder / "work")
     yield launcher
     launcher.close(5)

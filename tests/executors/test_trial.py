@@ -21,6 +21,7 @@ def launcher(tmp_path_factory):
     launcher = LocalLauncher(data=folder, instance=f"trial-{os.getpid()}")
     launcher.open(sink)
     launcher.reconcile()
+    launcher.reconcile()
     launcher.sink, launcher.starter = sink, Starter(launcher, folder / "work")
     yield launcher
     launcher.close(5)
