@@ -220,6 +220,8 @@ class Walk:
             self.place.done = True
             self._flush()
             self._say_end()
+        if "pack" in self._ctx.params["follow"]:
+            self._queue_left_packs()
         if "daggen" in self._ctx.params["follow"]:
             self._queue_daggen()
 
@@ -465,6 +467,12 @@ class Walk:
         for job in self.place.due:
             self._ctx.child(f"pack-{job}", "pack", {"job": job}, job=job)
         self.place.due = []
+
+    def _queue_left_packs(self) -> None:
+        """Queue what was to follow an earlier scan that ended before it could say so."""
+        for job in pages(lambda after, n: self._catalogue.jobs(self._source.id, "pack", after, n), 0, lambda j: j.id):
+            if job.follow and not job.filling and job.task_id is None:
+                self._ctx.child(f"pack-{job.id}", "pack", {"job": job.id}, job=job.id)
 
     def _queue_daggen(self) -> None:
         jobs = self._catalogue.jobs(self._source.id, "daggen")

@@ -11,6 +11,7 @@ import json
 import uuid as uuids
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from enum import Enum
 from typing import Any
 
 from sqlalchemy import and_, bindparam, case, delete, func, insert, or_, select, update
@@ -18,7 +19,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from common.db import tables as t
 from common.db.sql import Sql, Tx
-from common.errors import Refused, TaskNotFound
+from common.errors import Conflict, Refused, TaskNotFound
 from common.task import (
     FINAL,
     OPEN,
@@ -116,6 +117,7 @@ _ATTEMPTS = Sql(
     .where(t.attempts.c.task_id == _p("task_id"))
     .order_by(t.attempts.c.number)
 )
+_OF_JOB = Sql(select(*_COLUMNS).where(t.tasks.c.job_id == _p("job_id")).order_by(t.tasks.c.id.desc()).limit(1))
 _CHILDREN = Sql(select(*_COLUMNS).where(t.tasks.c.parent_id == _p("parent_id")).order_by(t.tasks.c.id))
 _CHILD_COUNTS = Sql(
     select(
@@ -268,6 +270,24 @@ def by_uuid(tx: Tx, uuid: str) -> Task:
     return from_row(row)
 
 
+class Busy(Enum):
+    """What becomes of a new task for a job that has one already."""
+
+    REFUSE = "refuse"  # an unfinished one stands in the way
+    JOIN = "join"  # an unfinished one is the answer
+    ONCE = "once"  # any one is the answer
+
+
+class JobBusy(Conflict):
+    """A task is at work on this job already."""
+
+    code = "job_busy"
+
+    def __init__(self, job_id: int, task_id: int) -> None:
+        self.job_id, self.task_id = job_id, task_id
+        super().__init__(f"task {task_id} is at work on job {job_id} already")
+
+
 def add(
     tx: Tx,
     new: Task,
@@ -276,10 +296,14 @@ def add(
     submission: Mapping[str, str],
     idempotency_key: str = "",
     who: str = "",
+    busy: Busy = Busy.REFUSE,
 ) -> Task:
     """Store a new task (its ``id`` and ``exec_id`` are given here); with the key of an earlier one, return that one.
 
-    A child whose key its parent has used is the child of that key.
+    A child whose key its parent has used is the child of that key. A job has one unfinished task at most: ``busy`` says what
+    becomes of another one for it.
+
+    Raises JobBusy.
     """
     now = new.created_at
     if idempotency_key:
@@ -291,6 +315,13 @@ def add(
         row = tx.one(_BY_CHILD_KEY, parent_id=new.parent_id, child_key=new.child_key)
         if row is not None:
             return from_row(row)
+    if new.job_id is not None:
+        row = tx.one(_OF_JOB, job_id=new.job_id)
+        last = None if row is None else from_row(row)
+        if last is not None and (busy is Busy.ONCE or not last.state.final):
+            if busy is Busy.REFUSE:
+                raise JobBusy(new.job_id, last.id)
+            return last
     new = replace(new, uuid=new.uuid or str(uuids.uuid4()))
     values = {n: getattr(new, n) for n in _NAMES if n != "id"}
     task_id = tx.insert(_ADD, **values)

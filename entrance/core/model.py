@@ -42,6 +42,7 @@ class Submission:
     idempotency_key: str = ""  # same key and user within 24 h: the first task again
     job_id: int | None = None
     wait_for_ready: bool = False  # stay ``created`` until somebody says Ready
+    exempt: bool = False  # does not count for how many may wait (as children do not)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -154,16 +154,7 @@ class Preparations:
     # ---- inside
 
     def _settings(self, record: StorageRecord) -> dict[str, Any]:
-        config = dict(record.config)
-        if record.secrets is not None and self._secrets is not None:
-            config |= json.loads(self._secrets.decrypt(record.secrets))
-        return {
-            "type": record.type,
-            "path": record.path,
-            "config": config,
-            "client_config": dict(record.client_config),
-            "allowed_endpoints": self._allowed_endpoints,
-        }
+        return settings_of(record, self._secrets, self._allowed_endpoints)
 
     def _attachment(self, catalogue: Catalogue, params: Mapping[str, Any]) -> Attachment | None:
         if "job" in params:
@@ -240,6 +231,20 @@ class Preparations:
                 if folder is not None:
                     catalogue.bind_root(folder, found[0].id)
         return {"preparation": found[0].id, "source": found[1].id, "follow": list(params["follow"])}
+
+
+def settings_of(record: StorageRecord, secrets: Secrets | None, allowed_endpoints: Collection[str]) -> dict[str, Any]:
+    """Return what ``common.storage.open_storage`` needs to open a storage, its secrets in clear."""
+    config = dict(record.config)
+    if record.secrets is not None and secrets is not None:
+        config |= json.loads(secrets.decrypt(record.secrets))
+    return {
+        "type": record.type,
+        "path": record.path,
+        "config": config,
+        "client_config": dict(record.client_config),
+        "allowed_endpoints": allowed_endpoints,
+    }
 
 
 def _wanted_sizes(params: Mapping[str, Any]) -> Sizes:

@@ -130,7 +130,8 @@ class TaskService:
             queued_at=None if submission.wait_for_ready else now,
             updated_at=now,
         )
-        if self._dispatcher.scheduler.waiting_in(new.group) + self._accepting[new.group] >= self._waiting_per_group:
+        waiting = self._dispatcher.scheduler.waiting_in(new.group) + self._accepting[new.group]
+        if waiting >= self._waiting_per_group and not submission.exempt:
             raise QueueFull
         self._accepting[new.group] += 1
         try:
@@ -139,10 +140,15 @@ class TaskService:
             self._accepting[new.group] -= 1
 
     def submit_child(self, parent: Task, key: str, executor: str, params: Mapping[str, Any], job_id: int | None) -> int:
-        """Accept a task that an executor asks for; the same key of the same parent gives the same task."""
+        """Accept a task that an executor asks for; the same key of the same parent gives the same task.
+
+        What a scan of Singularity's API starts has no parent there: the scan is complete when its listing is, and each job
+        gets one task from it.
+        """
         kind = registry.get(executor)
         loaded = registry.load_params(kind, dict(params))
         now = self._clock.now()
+        detached = parent.door == "singularity"
         child = Task(
             id=0,
             uuid=str(uuid.uuid4()),
@@ -156,8 +162,8 @@ class TaskService:
             cores=float(kind.cores),
             max_retries=parent.max_retries,
             retry_delay_ms=parent.retry_delay_ms,
-            parent_id=parent.id,
-            child_key=key,
+            parent_id=None if detached else parent.id,
+            child_key=None if detached else key,
             job_id=job_id,
             created_at=now,
             queued_at=now,
@@ -169,10 +175,11 @@ class TaskService:
 
         def as_its_parent(tx: Tx) -> Task:
             current = store.fence(tx, parent.id, parent.attempt)
-            state = State.PAUSED if current.pause_requested else State.QUEUED
+            state = State.PAUSED if current.pause_requested and not detached else State.QUEUED
             return replace(child, priority=current.priority, state=state)
 
-        return self._add(child, loaded, wanted, admin=True, made=as_its_parent).id
+        busy = store.Busy.ONCE if detached else store.Busy.JOIN
+        return self._add(child, loaded, wanted, admin=True, made=as_its_parent, busy=busy).id
 
     def _add(
         self,
@@ -181,6 +188,7 @@ class TaskService:
         submission: Submission,
         admin: bool,
         made: Callable[[Tx], Task] | None = None,
+        busy: store.Busy = store.Busy.REFUSE,
     ) -> Task:
         """Store a task, in the state that ``made`` gives it within the transaction."""
         event = threading.Event()
@@ -206,6 +214,7 @@ class TaskService:
                 },
                 idempotency_key=submission.idempotency_key,
                 who=new.user,
+                busy=busy,
             )
             if task.uuid != new.uuid:
                 return task, []
