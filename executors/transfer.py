@@ -168,6 +168,7 @@ class _Run:
             verify=self._ctx.params["verify"],
             task_id=self._ctx.task_id,
             first=self._ctx.attempt == 1,
+            stale=[item.path for item in self._first_items],
             book=self._book,
             desk=self._desk,
         )
@@ -239,6 +240,7 @@ class _Run:
         return item
 
     def _settle(self, outcome: Outcome) -> None:
+        self._before.size += outcome.item.size - self._book.open[outcome.item.path].size  # it may have changed
         self._book.settle(outcome)
         self._rows.append(file_row(self._ctx.task_id, outcome))
         if len(self._results) < RESULT_ROWS:

@@ -22,6 +22,7 @@ from common.errors import EntranceError, TaskNotFound
 from entrance.core.hooks import Hooks
 from entrance.core.intake import carry_out_pairs, strike
 from entrance.core.logs import Logs, Seal
+from entrance.core.uploads import abort_uploads
 from executors.launchers.base import AttemptKey
 
 _DAY_MS = 86_400_000
@@ -97,6 +98,9 @@ class Janitor:
         for task_id, kind, name in owned:
             if task_id not in alive:
                 self._remove(task_id, kind, name, coming)
+        uploads = [(task_id, name) for task_id, kind, name in owned if kind == "upload" and task_id not in alive]
+        for task_id, name in abort_uploads(self._readers, self._hooks, self._work.parent, uploads):
+            self._writer.call(lambda tx, i=task_id, n=name: store.disown(tx, i, "upload", n))  # type: ignore[misc]
 
     def _remove(self, task_id: int, kind: str, name: str, coming: set[str]) -> None:
         if name in coming or (kind == "prefix" and any(x.startswith(name) for x in coming)):
@@ -107,7 +111,7 @@ class Janitor:
             elif kind == "prefix":
                 _remove_prefix(name)
             else:
-                return  # uploads are ended by those who know the store
+                return  # uploads: see ``_remove_owned``
             self._writer.call(lambda tx: store.disown(tx, task_id, kind, name))
 
     def _remove_old(self) -> None:

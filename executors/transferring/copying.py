@@ -16,7 +16,7 @@ import io
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -49,10 +49,15 @@ SKEW_MS = 15 * 60_000
 """How far the clocks of a store and ours may be apart; signed requests fail beyond it."""
 
 TRIES = 3
+_RETRY_SECONDS = 0.5
 
 
 class Differs(ExecutorError):
     """The bytes are not what they should be."""
+
+
+class Changed(StorageUnavailable):
+    """It was changed while it was read."""
 
 
 def upload_text(storage: str, path: str, since_ms: int) -> str:
@@ -78,20 +83,26 @@ class Copier:
         verify: bool,
         task_id: int,
         first: bool,
+        stale: Collection[str],
         book: Book,
         desk: Desk,
     ) -> None:
-        """``first``: no attempt was made before, so nothing of one can be there."""
+        """``first``: no attempt was made before, so nothing of one can be there. ``stale``: paths of files that an earlier
+        attempt has listed; they may have changed since."""
         self._source, self._target, self._from, self._to = source, target, from_path, to_path
         self._overwrite, self._verify, self._task_id, self._first = overwrite, verify, task_id, first
-        self._book, self._desk = book, desk
+        self._stale, self._book, self._desk = frozenset(stale), book, desk
 
     def copy(self, item: Item) -> Outcome:
-        """Copy a file, trying again what may pass; return what became of it. Raises Stopped."""
-        for nth in range(TRIES):
+        """Copy a file as it is now, trying again what may pass; return what became of it. Raises Stopped."""
+        look = item.path in self._stale
+        for _ in range(TRIES):
             try:
+                if look:
+                    item = self._now(item)
                 return self._copy(item)
             except StorageUnavailable as error:
+                look = look or isinstance(error, Changed)
                 found = Outcome(item=item, status=Status.FAILED, message=str(error), fault=FileFault.STORE, again=True)
             except Differs as error:
                 found = Outcome(item=item, status=Status.FAILED, message=str(error), fault=FileFault.FORMAT)
@@ -104,9 +115,13 @@ class Copier:
             except ExecutorError as error:
                 return Outcome(item=item, status=Status.FAILED, message=str(error), fault=FileFault.OTHER)
             self._book.moved(item, 0)
-            if self._desk.stop.wait(0.2 * 4**nth):
-                self._desk.check()
+            self._desk.stop.wait(_RETRY_SECONDS)
+            self._desk.check()
         return found
+
+    def _now(self, item: Item) -> Item:
+        entry = self._source.stat(self._from(item))
+        return Item(path=item.path, size=entry.size, modified_ns=entry.modified_ns, hash=entry.hash)
 
     def _copy(self, item: Item) -> Outcome:
         self._desk.check()
@@ -310,7 +325,7 @@ class Copier:
                     synced = at
                     self._book.set_partial(item, at)
         if at != item.size:
-            raise StorageUnavailable("it was changed while it was read")
+            raise Changed
         if isinstance(self._source, LocalStorage):
             with _opened(self._source, self._from(item)) as reader:
                 self._still(item, reader)
@@ -358,7 +373,7 @@ class Copier:
         """Raises StorageUnavailable when the source has changed since it was listed."""
         now = reader.stat()
         if (now.size, now.modified_ns) != (item.size, item.modified_ns):
-            raise StorageUnavailable("it was changed while it was read")
+            raise Changed
 
 
 def same(item: Item, there: Entry) -> bool:
@@ -410,7 +425,7 @@ class _Window(io.RawIOBase):
 def _read(reader: Reader, offset: int, length: int) -> bytearray:
     data = bytearray(length)
     if length and reader.read_into([memoryview(data)], offset) != length:
-        raise StorageUnavailable("it was changed while it was read")
+        raise Changed
     return data
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import needs
 import pytest
+
 from servers import seaweedfs
 from servers.seaweedfs import SeaweedFS
 

@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from factories import wait_until
+
 from common.errors import ExecutorError
 from common.storage.objects import ObjectStorage
-from factories import wait_until
 
 ACCESS_KEY = "AKENTRANCETESTS12345"
 SECRET_KEY = "secret+of/the+tests/With0utAnyUse"
