@@ -147,6 +147,8 @@ class LocalLauncher:
             os.close(output_end)
             os.close(errors_end)
         reader.start()
+        if run.stopping:  # a kill may have reached the fork server before the start
+            self._kill([run])
 
     def ask_stop(self, key: AttemptKey) -> None:
         with self._changing:

@@ -14,7 +14,7 @@ import pytest
 from attempts import MISBEHAVING, RecordingSink, Starter, alive, descendants, processes_with, wait_until
 
 from common.errors import LaunchFailed
-from executors.launchers import processes
+from executors.launchers import local, processes
 from executors.launchers.base import Ending, Limits
 from executors.launchers.control import clean_environment
 from executors.launchers.local import LocalLauncher
@@ -272,6 +272,38 @@ def test_attempts_of_a_stuck_fork_server_are_not_said_to_be_gone(start, sink, la
     finally:
         os.kill(server, signal.SIGCONT)
     assert list(launcher.kill([key])) == []
+
+
+def test_a_kill_that_overtakes_the_start_counts(start, sink, launcher):
+    attempt = start.attempt("busy")
+    send = launcher._server.send
+
+    def overtaken(request, descriptors=()):
+        if request["op"] == "start":
+            assert list(launcher.kill([attempt.key], 0)) == [attempt.key]
+        send(request, descriptors)
+
+    launcher._server.send = overtaken
+    launcher.start(attempt)
+    assert sink.wait_end(attempt.key).ending is Ending.STOPPED
+
+
+def test_a_fork_server_that_does_not_answer_is_replaced(launcher, sink, tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "SAMPLE_SECONDS", 0.1)
+    monkeypatch.setattr(local, "SILENT_TICKS", 3)
+    launcher.open(sink)
+    launcher.reconcile()
+    start = Starter(launcher, tmp_path / "work")
+    try:
+        key = start("waiting")
+        sink.wait_for(key, "step")
+        server = fork_server(launcher)
+        os.kill(server, signal.SIGSTOP)
+        assert sink.wait_end(key).ending is Ending.LOST
+        after = wait_until(lambda: try_to_start(start))
+        assert sink.wait_end(after).ending is Ending.SUCCEEDED
+    finally:
+        launcher.close(5)
 
 
 def test_other_children_of_the_service_are_left_alone(start, sink, launcher):
