@@ -86,7 +86,12 @@ def _run(settings: Settings) -> int:
         folder,
         runtime=HubRuntime(settings.service.threads),
         make_launcher=_local,
-        hooks=Preparations(SystemClock(), Secrets.of_folder(folder.path), settings.dataspaces.default),
+        hooks=Preparations(
+            SystemClock(),
+            Secrets.of_folder(folder.path),
+            settings.dataspaces.default,
+            settings.storage.allowed_endpoints,
+        ),
         failed=failed,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
