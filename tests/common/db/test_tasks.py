@@ -307,9 +307,13 @@ def test_counts_and_the_unfinished(tx: Tx) -> None:
     assert [x.id for x in store.unfinished(tx)] == [one.id]
 
 
-def test_the_last_task_of_a_job_counts(tx: Tx) -> None:
+def test_the_last_task_of_a_job_counts_and_one_at_most_is_unfinished(tx: Tx) -> None:
     assert store.last_of_job(tx, 5) is None
-    add(tx, job_id=5)
+    first = add(tx, job_id=5)
+    with pytest.raises(store.JobBusy, match=f"task {first.id} is at work on job 5"):
+        add(tx, job_id=5)
+    add(tx, job_id=6)
+    apply(tx, first, Kill(by="ann"))
     last = add(tx, job_id=5)
     assert store.last_of_job(tx, 5) == last
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from factories import wait_until
 
+from common.db.tasks import JobBusy
 from common.errors import (
     BadInput,
     Conflict,
@@ -26,7 +27,7 @@ from common.errors import (
 from common.task import State
 from entrance.core.hooks import NoHooks
 from entrance.core.model import Caller, Filter
-from executors.launchers.base import Ending
+from executors.launchers.base import AttemptKey, Ending
 
 ANN, BOB, ROOT = Caller(name="ann"), Caller(name="bob"), Caller(name="root", admin=True)
 
@@ -417,32 +418,55 @@ def test_a_task_that_waits_to_be_ready_is_not_queued_until_it_is(life: Any) -> N
     assert life.history(task) == ["created", "paused", "created", "queued", "running"]
 
 
-def test_a_jobs_new_task_waits_for_the_processes_of_the_old_one(life: Any) -> None:
-    life.launcher.stubborn = True
-    old = life.submit(job_id=7)
+def killed_but_alive(life: Any, job_id: int) -> AttemptKey:
+    """A task of a job that was killed and whose processes are still there."""
+    old = life.submit(job_id=job_id)
     key = life.started(old)
-    life.launcher.alive[key]  # its processes outlive the kill
     life.launcher._stop = lambda keys: None
     life.service.kill(ANN, old.id)
+    return key
+
+
+def test_a_jobs_new_task_waits_for_the_processes_of_the_old_one(life: Any) -> None:
+    key = killed_but_alive(life, 7)
     new, other = life.submit(job_id=7), life.submit(job_id=8)
-    life.started(other)
+    life.launcher.end(life.started(other))
     assert life.state(new) is State.QUEUED and new.id not in life.core.scheduler.waiting
     life.service.set_priority(ANN, new.id, 400)
     life.launcher.end(key, Ending.STOPPED)
-    life.started(new)
+    again = life.started(new)
     assert life.core.scheduler.running[new.id].priority == 400
+    life.launcher.end(again)
 
 
 def test_a_deferred_task_that_was_killed_meanwhile_does_not_start(life: Any) -> None:
-    old = life.submit(job_id=7)
-    key = life.started(old)
+    key = killed_but_alive(life, 7)
     new = life.submit(job_id=7)
     life.service.kill(ANN, new.id)
-    life.launcher.end(key)
     last = life.submit(job_id=7)
-    life.started(last)
-    assert life.state(new) is State.CANCELLED and life.launcher.attempts.keys() >= {key}
+    life.launcher.end(key, Ending.STOPPED)
+    life.launcher.end(life.started(last))
+    assert life.state(new) is State.CANCELLED
     assert not any(k.task_id == new.id for k in life.launcher.attempts)
+
+
+def test_a_deferred_task_that_was_paused_and_resumed_starts_once(life: Any) -> None:
+    key = killed_but_alive(life, 7)
+    new = life.submit(job_id=7)
+    life.service.pause(ANN, new.id)
+    life.service.resume(ANN, new.id)
+    life.launcher.end(key, Ending.STOPPED)
+    life.launcher.end(life.started(new))
+    assert life.state(new) is State.SUCCEEDED and life.core.scheduler.waiting == {}
+    assert life.core.scheduler.used == 0
+
+
+def test_a_job_has_one_unfinished_task_at_most(life: Any) -> None:
+    old = life.submit(job_id=7)
+    with pytest.raises(JobBusy, match=f"task {old.id} is at work on job 7"):
+        life.submit(job_id=7)
+    life.launcher.end(life.started(old))
+    assert life.submit(job_id=7).id
 
 
 class _Hooks(NoHooks):
@@ -460,7 +484,6 @@ def test_a_storage_that_is_gone_fails_the_task_and_nothing_else(lives: Callable[
     task, other = life.submit("sleep"), life.submit()
     assert life.until(task, State.FAILED).reason == "there is no storage tape"
     life.started(other)
-    life = None
 
 
 def test_a_storage_that_may_come_back_is_tried_again(lives: Callable[..., Any]) -> None:
