@@ -268,7 +268,8 @@ class Walk:
     def _next_folder(self) -> Folder:
         if self._queue:
             return self._queue.popleft()
-        self._flush()
+        if self._rows:
+            self._flush()
         place = self.place
 
         def look() -> list[tuple[int, Directory]] | None:
