@@ -8,6 +8,8 @@ import needs
 import pytest
 from factories import Service
 
+pytest_plugins = ("servers.fixtures",)
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(name): left out where a program is missing (tests/needs.py)")

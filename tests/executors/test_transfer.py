@@ -12,7 +12,6 @@ from typing import Any
 import harness as harness_module
 import pytest
 from harness import Context, Harness
-from servers.fixtures import object_server, place  # noqa: F401 - fixtures
 from servers.proxy import Proxy
 from servers.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS
 
@@ -109,7 +108,7 @@ class Copies:
 
 
 @pytest.fixture
-def copies(tmp_path: Path, object_server: SeaweedFS, place: str) -> Iterator[Copies]:  # noqa: F811
+def copies(tmp_path: Path, object_server: SeaweedFS, place: str) -> Iterator[Copies]:
     made = Copies(tmp_path, object_server, place)
     yield made
     made.harness.close()

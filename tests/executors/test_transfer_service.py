@@ -1,4 +1,4 @@
-"""Transfers by a running service with a real S3 server: kill -9 of tasks and of the service, kill, pause; no keys anywhere."""
+"""Transfers by a running service with a real S3 server: kill -9 of tasks and of the service, kill, keys."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from factories import LINKIS, Service, wait_until
-from servers.fixtures import object_server, place  # noqa: F401 - fixtures
 from servers.proxy import Proxy
 from servers.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS
 from servers.storages import add_storage
@@ -56,8 +55,8 @@ class World:
 @pytest.fixture
 def world(
     make_service: Callable[..., Service],
-    object_server: SeaweedFS,  # noqa: F811
-    place: str,  # noqa: F811
+    object_server: SeaweedFS,
+    place: str,
     tmp_path: Path,
 ) -> World:
     service = make_service(STORAGE__ALLOWED_ENDPOINTS="127.0.0.1", RETRY__LADDER_SECONDS="1").start()

@@ -1,4 +1,4 @@
-"""Pytest fixtures of the servers; a ``conftest.py`` that wants one imports it."""
+"""Pytest fixtures of the servers; ``tests/conftest.py`` loads them as a plug-in, so a session has one of each."""
 
 from __future__ import annotations
 

@@ -64,6 +64,7 @@ class SeaweedFS:
         command += ["-master.telemetry=false", "-master.volumeSizeLimitMB=256", "-volume.max=0"]
         command += [f"-master.port={master}", f"-volume.port={volume}", "-filer", f"-filer.port={filer}"]
         command += ["-s3", f"-s3.port={self.port}", f"-s3.config={self.folder / 's3.json'}", "-s3.domainName=s3.localhost"]
+        command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]  # which would take well-known ports
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
