@@ -24,6 +24,7 @@ sys.exit(pytest.main(sys.argv[1:]))
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("suite", ["tests/contracts/test_launchers.py", "tests/executors/launchers/test_local.py"])
 def test_the_suite_passes_on_greenlets(suite):
     options = ["-q", "-p", "no:cacheprovider", "-k", "not inline", "--timeout=0"]
@@ -32,7 +33,7 @@ def test_the_suite_passes_on_greenlets(suite):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=380,
     )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
     assert " passed" in done.stdout
