@@ -34,7 +34,7 @@ LADDER = (5_000, 30_000)
 SUBMISSION = {"code": '{"n": 1}', "params": '{"n":1}', "settings": "{}", "source": '{"ip": "::1"}', "labels": '[["a","b"]]'}
 
 
-def add(tx: Tx, key: str = "", **more: Any) -> Task:
+def add(tx: Tx, key: str = "", busy: store.Busy = store.Busy.REFUSE, **more: Any) -> Task:
     new = Task(
         id=0,
         exec_id="",
@@ -53,7 +53,9 @@ def add(tx: Tx, key: str = "", **more: Any) -> Task:
             **more,
         },
     )
-    return store.add(tx, new, exec_id=lambda n: f"exec-{n}", submission=SUBMISSION, idempotency_key=key, who="ann")
+    return store.add(
+        tx, new, exec_id=lambda n: f"exec-{n}", submission=SUBMISSION, idempotency_key=key, who="ann", busy=busy
+    )
 
 
 def child(tx: Tx, parent: Task, key: str, **more: Any) -> Task:
@@ -316,6 +318,14 @@ def test_the_last_task_of_a_job_counts_and_one_at_most_is_unfinished(tx: Tx) -> 
     apply(tx, first, Kill(by="ann"))
     last = add(tx, job_id=5)
     assert store.last_of_job(tx, 5) == last
+
+
+def test_who_may_share_the_task_of_a_job_gets_it(tx: Tx) -> None:
+    first = add(tx, job_id=5)
+    assert add(tx, job_id=5, busy=store.Busy.JOIN) == add(tx, job_id=5, busy=store.Busy.ONCE) == first
+    apply(tx, first, Kill(by="ann"))
+    assert add(tx, job_id=5, busy=store.Busy.ONCE).id == first.id
+    assert add(tx, job_id=5, busy=store.Busy.JOIN).id != first.id
 
 
 def test_the_priority_of_an_open_task_can_be_changed(tx: Tx) -> None:
