@@ -194,6 +194,7 @@ def test_overwrite_decides_what_is_done_about_files_that_are_there(copies: Copie
         os.utime(source / name, (long_ago, long_ago))
     copies.run("source", "target")
     fill(source, {"changed": b"newer", "new": b"new"})
+    os.utime(source / "new", (long_ago, long_ago))  # stores tell times in seconds: what is that new is copied again
 
     assert copies.run("source", "target", overwrite="never").state is State.SUCCEEDED
     assert seen() == {"same": b"same", "changed": b"old", "new": b"new"}
@@ -211,7 +212,7 @@ def test_overwrite_decides_what_is_done_about_files_that_are_there(copies: Copie
 
 def test_a_file_that_cannot_be_copied_does_not_hold_up_the_others(copies: Copies) -> None:
     source, target = copies.local("source"), copies.local("target")
-    fill(source, {"bad/file": b"1", "good": b"2", "name/\udcff".encode("utf-8", "surrogateescape").decode("latin-1"): b"3"})
+    fill(source, {"bad/file": b"1", "good": b"2", "name/ÿ": b"3"})
     (target / "bad").write_bytes(b"a file where a folder should be")
     ended = copies.run("source", "target")
     assert ended.state is State.FAILED
