@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Flask, request
 
+from entrance.console.views import make_blueprint
 from entrance.dialects.blackpearl import dialect as blackpearl
 from entrance.dialects.dataspaces import dialect as dataspaces
 from entrance.dialects.linkis import dialect as linkis
@@ -30,6 +31,7 @@ def create_app(core: Core) -> Flask:
     guard.install(app)
     ErrorDesk(dialects).install(app)
     app.register_blueprint(ops.blueprint)
+    app.register_blueprint(make_blueprint())
     apis = {dialect.name: make_api(app, dialect) for dialect in dialects.all}
     app.extensions[EXTENSION] = Web(core=core, auth=Auth(core), ops=ops.Ops(core, apis))
 
