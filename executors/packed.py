@@ -89,10 +89,12 @@ class Packing:
     def parts(self, path: str) -> Sequence[Part]:
         """See ``Packed``."""
         file = self._file(path)
-        if file is None:
-            return []
+        return self.parts_of(file.id, path) if file is not None else []
+
+    def parts_of(self, file_id: int, path: str) -> list[Part]:
+        """Return the parts of a version of a file, by offset. Raises ExecutorError when one is not packed."""
         found: list[Part] = []
-        for part in pages(lambda a, n: self._contents.ranges(file.id, a, n), -1, lambda r: r.offset):
+        for part in pages(lambda a, n: self._contents.ranges(file_id, a, n), -1, lambda r: r.offset):
             if part.cid is None or part.car_id is None:
                 raise ExecutorError(f"{shown(path)}: the part at {part.offset} is not packed")
             if part.cid:

@@ -139,7 +139,16 @@ class PreparedStorage:
         if entry.is_dir:
             raise StorageForbidden(f"{shown(path)} is a folder")
         with self._lock:
-            return _PackedReader(self, entry, self._packed.parts(entry.path))
+            return self.reader_of(entry, self._packed.parts(entry.path))
+
+    def reader_of(self, entry: Entry, parts: Sequence[Part]) -> Reader:
+        """Open a file whose parts are known: any version of it."""
+        return _PackedReader(self, entry, parts)
+
+    def hold(self, car_id: int) -> None:
+        """Open a CAR now, to see whether it is there. Raises what opening it raises."""
+        with self._lock:
+            self._open(car_id)
 
     def open(self, path: str, offset: int = 0, length: int | None = None) -> BinaryIO:
         """See ``Storage``."""

@@ -7,7 +7,9 @@ Reading is done off the event loop, page by page. Texts of errors are those of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -25,9 +27,14 @@ from common.db.catalogue import (
 from common.db.catalogue.store import pages
 from common.db.contents import Contents, PlacedRange
 from common.db.database import Readers
+from common.db.sql import Tx
 from common.db.writer import Writer
 from common.errors import NotFound
+from common.storage import open_storage
+from common.storage.base import Storage
+from common.storage.secrets import Secrets
 from entrance.core.model import Caller
+from entrance.core.preparations import settings_of
 
 T = TypeVar("T")
 Ref = int | str
@@ -81,10 +88,11 @@ class Explored:
 
 @dataclass(frozen=True, kw_only=True)
 class FileView:
-    """A version of a file with its ranges by offset; CIDs are None while they are not packed."""
+    """A version of a file with its ranges by offset; CIDs are None while not packed. ``raw_path`` is for storages."""
 
     file: File
     path: str
+    raw_path: str
     cid: bytes | None
     ranges: Sequence[PlacedRange]
 
@@ -98,18 +106,46 @@ class Offload(Protocol):
 class DataService:
     """See the module."""
 
-    def __init__(self, *, readers: Readers, writer: Writer, clock: Clock, offload: Offload) -> None:
-        self._readers, self._writer, self._clock, self._offload = readers, writer, clock, offload
+    def __init__(
+        self,
+        *,
+        readers: Readers,
+        writer: Writer,
+        clock: Clock,
+        offload: Offload,
+        secrets: Callable[[], Secrets],
+        allowed_endpoints: Sequence[str] = (),
+    ) -> None:
+        self._readers, self._writer, self._clock = readers, writer, clock
+        self.offload, self.secrets, self.allowed_endpoints = offload, secrets, tuple(allowed_endpoints)
+
+    # ---- how it reads and changes
+
+    def now(self) -> int:
+        return self._clock.now()
+
+    def change(self, change: Callable[[Tx], T]) -> T:
+        """Carry out a change in one transaction and return what it returns, after the commit."""
+        return self._writer.call(change)
+
+    def open(self, record: StorageRecord) -> Storage:
+        """Open a storage in this process."""
+        secrets = self.secrets() if record.secrets is not None else None
+        return open_storage(record.name, settings_of(record, secrets, self.allowed_endpoints))
+
+    def encrypt(self, secrets: Mapping[str, str]) -> bytes | None:
+        """Return the secrets of a storage as they are stored."""
+        return self.secrets().encrypt(json.dumps(dict(secrets))) if secrets else None
 
     def read(self, look: Callable[[Catalogue], T]) -> T:
         """Return what ``look`` finds, off the event loop."""
         with self._readers.read() as tx:
-            return self._offload(look, Catalogue(tx))
+            return self.offload(look, Catalogue(tx))
 
     def read_contents(self, look: Callable[[Catalogue, Contents], T]) -> T:
         """Return what ``look`` finds, off the event loop."""
         with self._readers.read() as tx:
-            return self._offload(look, Catalogue(tx), Contents(tx))
+            return self.offload(look, Catalogue(tx), Contents(tx))
 
     # ---- storages and preparations
 
@@ -122,13 +158,13 @@ class DataService:
 
     def preparations(self, caller: Caller) -> list[PreparationView]:
         def look(catalogue: Catalogue) -> list[PreparationView]:
-            return [_view(catalogue, p) for p in catalogue.preparations() if may(caller, p)]
+            return [view_of(catalogue, p) for p in catalogue.preparations() if may(caller, p)]
 
         return self.read(look)
 
     def preparation(self, caller: Caller, ref: Ref) -> PreparationView:
         """Raises NotFound."""
-        return self.read(lambda catalogue: _view(catalogue, find_preparation(catalogue, caller, ref)))
+        return self.read(lambda catalogue: view_of(catalogue, find_preparation(catalogue, caller, ref)))
 
     def status(self, caller: Caller, ref: Ref) -> list[SourceView]:
         """Return the sources of a preparation and their jobs. Raises NotFound."""
@@ -245,10 +281,18 @@ def find_file(catalogue: Catalogue, contents: Contents, caller: Caller, file_id:
         raise NotFound(f"file '{file_id}' does not exist")
     return FileView(
         file=file,
-        path=f"{folder.path}/{file.name}" if folder.path else file.name,
+        path=_join(folder.path, file.name),
+        raw_path=_join(
+            os.fsdecode(folder.raw_path) if folder.raw_path is not None else folder.path,
+            os.fsdecode(file.raw_name) if file.raw_name is not None else file.name,
+        ),
         cid=catalogue.file_cid(file_id),
         ranges=list(pages(lambda a, n: contents.ranges(file_id, a, n), -1, lambda r: r.offset)),
     )
+
+
+def _join(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
 
 
 def jobs_of(catalogue: Catalogue, attachment: Attachment) -> list[Job]:
@@ -262,7 +306,8 @@ def _storage_of(catalogue: Catalogue, attachment: Attachment) -> StorageRecord:
     return found
 
 
-def _view(catalogue: Catalogue, preparation: Preparation) -> PreparationView:
+def view_of(catalogue: Catalogue, preparation: Preparation) -> PreparationView:
+    """Return a preparation with its storages."""
     return PreparationView(
         preparation=preparation,
         sources=[_storage_of(catalogue, a) for a in catalogue.attachments(preparation.id)],

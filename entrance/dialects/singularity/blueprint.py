@@ -34,11 +34,16 @@ class SingularityBlueprint(DialectBlueprint):
         self.record(_add_converter)
 
     def on(
-        self, rule: str, methods: Sequence[str] = ("GET",), *, answers: Mapping[int, str] | None = None
+        self,
+        rule: str,
+        methods: Sequence[str] = ("GET",),
+        *,
+        answers: Mapping[int, str] | None = None,
+        endpoint: str | None = None,
     ) -> Callable[[View], View]:
         """Register a view for ``rule``: parts are text, ``<name>``, or at its end ``<name*>``. Parameters come as text.
 
-        ``answers``: status to description, for the OpenAPI document.
+        ``answers``: status to description, for the OpenAPI document. ``endpoint`` is the view's name when missing.
         """
         parts = (self._base + rule).strip("/").split("/")
         head, _, last = rule.rpartition("/")
@@ -57,7 +62,7 @@ class SingularityBlueprint(DialectBlueprint):
                     }
                 },
             }
-            self.add_url_rule(flask_rule, None, called, methods=list(methods), tags=[self._tag])
+            self.add_url_rule(flask_rule, endpoint, called, methods=list(methods), tags=[self._tag])
             return view
 
         return register

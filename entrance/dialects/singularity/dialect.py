@@ -5,10 +5,10 @@ from __future__ import annotations
 from flask import request
 
 from common.errors import NotLoggedIn
-from entrance.dialects.singularity import preparations
+from entrance.dialects.singularity import content, files, jobs, others, pieces, preparations, storages
 from entrance.dialects.singularity.errors import render_error
 from entrance.web.dialect import Dialect, set_caller
-from entrance.web.state import the_auth
+from entrance.web.state import the_auth, the_core
 
 
 def make() -> Dialect:
@@ -17,16 +17,30 @@ def make() -> Dialect:
         name="singularity",
         title="Entrance: Singularity API",
         prefixes=("/api", "/piece"),
-        blueprints=(preparations.blueprint,),
+        blueprints=(
+            preparations.blueprint,
+            storages.blueprint,
+            jobs.blueprint,
+            files.blueprint,
+            pieces.blueprint,
+            content.blueprint,
+            others.blueprint,
+        ),
         enter=_enter,
         render_error=render_error,
     )
 
 
 def _enter() -> None:
-    if request.method == "OPTIONS":
+    if request.method == "OPTIONS" or _is_public():
         return
     caller = the_auth().guest(request)
     if caller is None:
         raise NotLoggedIn
     set_caller(caller)
+
+
+def _is_public() -> bool:
+    """Whether anyone may make the current request: that for a piece, if the administrator says so."""
+    public = the_core().settings.content.access == "public"
+    return public and request.endpoint == f"{content.blueprint.name}.{content.PIECE}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from flask import Response, request
 
 from common.errors import AlreadyExists, BadInput, EntranceError, NotFound
+from entrance.core.keeping import CannotOpen
+from entrance.core.pushing import CannotCheck
 from entrance.dialects.singularity.wire import answer
 from entrance.web.errors import InternalError, NoRoute, WrongMethod
 
@@ -32,13 +34,6 @@ class Carried(BadInput):
         super().__init__(f"{INVALID}\n{text}")
 
 
-class NotSupported(EntranceError):
-    """not supported"""
-
-    code = "not_supported"
-    http_status = 501
-
-
 def render_error(error: EntranceError) -> Response:
     """Return the answer that tells the client of an error."""
     match error:
@@ -61,6 +56,8 @@ def text_of(error: EntranceError) -> str:
     match error:
         case Plain() | Carried():
             return text
+        case CannotOpen() | CannotCheck():  # their texts are those of lower errors
+            return f"{INVALID}\n{text}"
         case BadInput() if error.http_status == 400:
             return f"{text}: {INVALID}"
         case NotFound():

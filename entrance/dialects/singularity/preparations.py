@@ -1,16 +1,26 @@
-"""``/preparation``: list, status, explore, pieces."""
+"""``/preparation``: make, list, look, attach, rename, remove."""
 
 from __future__ import annotations
 
 from flask import Response
 
+from entrance.core.making import checked_name
 from entrance.dialects.singularity import wire
 from entrance.dialects.singularity.blueprint import SingularityBlueprint, ref
-from entrance.dialects.singularity.door import the_data
+from entrance.dialects.singularity.door import the_data, the_keep
+from entrance.dialects.singularity.schemas import body, new_preparation
 from entrance.web.dialect import the_caller
 from entrance.web.state import the_core
 
 blueprint = SingularityBlueprint("preparation", "Preparations")
+
+
+@blueprint.on("/preparation", ("POST",), answers={200: "the preparation with its storages"})
+def create() -> Response:
+    """Make a preparation."""
+    sent = body()
+    checked_name("preparation", sent.text("name"))  # the first check, before the sizes are read
+    return wire.answer(wire.preparation_view(the_keep().create_preparation(the_caller(), new_preparation(sent))))
 
 
 @blueprint.on("/preparation", answers={200: "preparations with their storages"})
@@ -27,10 +37,35 @@ def status(id: str) -> Response:
     return wire.answer([wire.source_status(view, instance) for view in views] or None)
 
 
-@blueprint.on("/preparation/<id>/piece", answers={200: "pieces of each source"})
-def pieces(id: str) -> Response:
-    """The CARs of a preparation."""
-    return wire.answer([wire.piece_list(pieces) for pieces in the_data().pieces(the_caller(), ref(id))])
+@blueprint.on("/preparation/<id>/source/<name>", ("POST",), answers={200: "the preparation with its storages"})
+def attach_source(id: str, name: str) -> Response:
+    """Make a storage a source of the preparation."""
+    return wire.answer(wire.preparation_view(the_keep().attach_source(the_caller(), ref(id), ref(name))))
+
+
+@blueprint.on("/preparation/<id>/output/<name>", ("POST",), answers={200: "the preparation with its storages"})
+def attach_output(id: str, name: str) -> Response:
+    """Make a storage an output of the preparation."""
+    return wire.answer(wire.preparation_view(the_keep().attach_output(the_caller(), ref(id), ref(name))))
+
+
+@blueprint.on("/preparation/<id>/output/<name>", ("DELETE",), answers={200: "the preparation with its storages"})
+def detach_output(id: str, name: str) -> Response:
+    """Take an output away from the preparation."""
+    return wire.answer(wire.preparation_view(the_keep().detach_output(the_caller(), ref(id), ref(name))))
+
+
+@blueprint.on("/preparation/<name>/rename", ("PATCH",), answers={200: "the preparation"})
+def rename(name: str) -> Response:
+    """Give the preparation another name."""
+    return wire.answer(wire.preparation(the_keep().rename_preparation(the_caller(), ref(name), body().text("name"))))
+
+
+@blueprint.on("/preparation/<name>", ("DELETE",), answers={204: "it is gone"})
+def remove(name: str) -> Response:
+    """Remove the preparation, and with ``removeCars`` its CAR files."""
+    the_keep().remove_preparation(the_caller(), ref(name), remove_cars=body().flag("removeCars"))
+    return wire.nothing()
 
 
 @blueprint.on("/preparation/<id>/source/<name>/explore/<path*>", answers={200: "what lies in the folder"})

@@ -15,13 +15,13 @@ from flask import Response
 
 from common.content import cid as cids
 from common.db.catalogue import Car, Job, Preparation, StorageRecord
+from common.storage.base import Entry
+from common.storage.local import shown
 from entrance.core.data import Explored, FileView, PieceList, PreparationView, SourceView, Version
+from entrance.core.keeping import MASK, is_secret
 
 Wire = dict[str, Any]
 
-MASK = "******"
-_SECRET_WORDS = ("secret", "pass", "token", "key")
-_PUBLIC_KEYS = frozenset({"access_key_id"})
 _NAMESPACE = uuid.UUID("8d7c1f2e-0b5e-5a8e-9c2b-6d0a3a3c1f77")
 
 
@@ -62,16 +62,13 @@ def cid_text(cid: bytes | None) -> str:
     return cids.to_text(cid) if cid else ""
 
 
-def is_secret(key: str) -> bool:
-    """Whether an option of a storage is one that must never be shown."""
-    return key not in _PUBLIC_KEYS and any(word in key.lower() for word in _SECRET_WORDS)
-
-
 # ---- storages and preparations ------------------------------------------------------------------------------------
 
 
 def storage(record: StorageRecord) -> Wire:
-    config = {key: MASK if value and is_secret(key) else value for key, value in record.config.items()}
+    client = dict(record.client_config)
+    if client.get("headers"):
+        client["headers"] = dict.fromkeys(client["headers"], MASK)
     return {
         "id": record.id,
         "name": record.name,
@@ -79,8 +76,8 @@ def storage(record: StorageRecord) -> Wire:
         "updatedAt": time_ms(record.updated_at),
         "type": record.type,
         "path": record.path,
-        "config": config,
-        "clientConfig": dict(record.client_config),
+        "config": {key: MASK if value and is_secret(key) else value for key, value in record.config.items()},
+        "clientConfig": client,
     }
 
 
@@ -121,13 +118,25 @@ def storages_with_preparations(records: Sequence[StorageRecord], views: Sequence
     return told
 
 
+def storage_entry(entry: Entry) -> Wire:
+    return {
+        "path": shown(entry.path),
+        "lastModified": time_ns(entry.modified_ns),
+        "size": -1 if entry.is_dir else entry.size,
+        "isDir": entry.is_dir,
+        "dirId": "",
+        "numItems": -1 if entry.is_dir else 0,
+        "hash": entry.hash,
+    }
+
+
 def source_status(view: SourceView, instance: str) -> Wire:
     return {
         "attachmentId": view.attachment.id,
         "storageId": view.attachment.storage_id,
         "source": storage(view.source),
         "output": [storage(s) for s in view.outputs],
-        "jobs": [job(j, instance) for j in view.jobs],
+        "jobs": [job(j, instance) for j in view.jobs if j.type == "pack" or j.task_id is not None],
     }
 
 

@@ -1,0 +1,81 @@
+"""The services around the catalogue, put together from the parts of a running core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from common.clock import Clock
+from common.config import Settings
+from common.db.database import FILE_NAME, Readers
+from common.db.writer import Writer
+from common.storage.secrets import Secrets
+from entrance.core.content import ContentService
+from entrance.core.data import DataService
+from entrance.core.events import Bus
+from entrance.core.jobs import JobService
+from entrance.core.keeping import KeepService
+from entrance.core.pieces import PieceService
+from entrance.core.pushing import PushService
+from entrance.core.service import TaskService
+
+T = TypeVar("T")
+
+
+class Parts(Protocol):
+    """What of a running core they are made from."""
+
+    @property
+    def service(self) -> TaskService: ...
+
+    @property
+    def readers(self) -> Readers: ...
+
+    @property
+    def writer(self) -> Writer: ...
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def events(self) -> Bus: ...
+
+    def offload(self, function: Callable[..., T], /, *arguments: Any) -> T: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """Everything that can be asked of the catalogue, and done to it. Holds no state: cheap to make."""
+
+    data: DataService
+    jobs: JobService
+    push: PushService
+    keep: KeepService
+    pieces: PieceService
+    content: ContentService
+
+
+def services_of(core: Parts) -> Services:
+    """Return the services of a core."""
+    folder = core.settings.data_folder
+    data = DataService(
+        readers=core.readers,
+        writer=core.writer,
+        clock=core.clock,
+        offload=core.offload,
+        secrets=lambda: Secrets.of_folder(folder),
+        allowed_endpoints=core.settings.storage.allowed_endpoints,
+    )
+    jobs = JobService(data=data, tasks=core.service, events=core.events)
+    return Services(
+        data=data,
+        jobs=jobs,
+        push=PushService(data=data, jobs=jobs),
+        keep=KeepService(data=data, tasks=core.service, data_folder=folder),
+        pieces=PieceService(data=data),
+        content=ContentService(data=data, database=folder / FILE_NAME),
+    )
