@@ -34,8 +34,10 @@ from entrance.core.preparations import Preparations
 from entrance.native import HubRuntime
 from entrance.web.server import listen, make_server
 from executors.launchers.local import LocalLauncher
+from executors.launchers.split import SplitLauncher
 
 SWITCH_SECONDS = 0.0001  # how long the writer thread waits for the interpreter (docs/adr/0002)
+SMALL_EXECUTORS = ("echo", "sleep", "command")  # those that need no heavy library
 _LOG = get_log("entrance")
 
 
@@ -123,8 +125,10 @@ def _run(settings: Settings) -> int:
     return 0
 
 
-def _local(data: Path, instance: str, settings: Settings, runtime: Runtime) -> LocalLauncher:
-    return LocalLauncher(data=data, instance=instance, preload=("common.db.database", "numpy"), offload=runtime.offload)
+def _local(data: Path, instance: str, settings: Settings, runtime: Runtime) -> SplitLauncher:
+    small = LocalLauncher(data=data, instance=f"{instance}-small", executors=SMALL_EXECUTORS, offload=runtime.offload)
+    large = LocalLauncher(data=data, instance=instance, preload=("common.db.database", "numpy"), offload=runtime.offload)
+    return SplitLauncher(small, large, SMALL_EXECUTORS)
 
 
 def _give_up(error: BaseException) -> None:

@@ -41,11 +41,12 @@ class ForkServerProcess:
 
     servers: set[int] = set()  # noqa: RUF012 - process ids of the living ones of this process, never taken for orphans
 
-    def __init__(self, *, data: Path, instance: str, preload: Sequence[str]) -> None:
+    def __init__(self, *, data: Path, instance: str, preload: Sequence[str], executors: Sequence[str] = ()) -> None:
         """Start the process. What is sent before it is ready waits in the socket."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-P", "-m", "executors.launchers.forkserver", "--data", str(data)]
         command += ["--control-fd", str(theirs.fileno()), "--instance", instance, "--preload", ",".join(preload)]
+        command += ["--executors", ",".join(executors)]
         try:
             self._process = subprocess.Popen(
                 command,

@@ -1,9 +1,11 @@
 """The fork server: a small, plain Python process that forks one fresh process per attempt, in a millisecond.
 
-``python -m executors.launchers.forkserver --data ABSDIR --control-fd N --instance NAME [--preload MODULES]``
+``python -m executors.launchers.forkserver --data ABSDIR --control-fd N --instance NAME [--preload MODULES]
+[--executors NAMES]``
 
 It has one thread, is never patched by gevent, and opens no store, database or network connection: native runtimes do not
-survive a fork. It imports the executors once, then waits on its control socket (AF_UNIX SEQPACKET, JSON):
+survive a fork. It imports the executors (all, or those named) once, then waits on its control socket (AF_UNIX SEQPACKET,
+JSON):
 
     to it     {"op": "start", "key": K} with descriptors: channel, standard output, standard error
               {"op": "kill", "keys": [K, ...]}        {"op": "ping"}
@@ -259,13 +261,17 @@ def _prefer_to_kill() -> None:
             os.close(score)
 
 
-def _preload(modules: list[str]) -> None:
+def _preload(modules: list[str], executors: list[str]) -> None:
     for module in modules:
         try:
             importlib.import_module(module)
         except ImportError as error:
             logging.getLogger(__name__).warning("not preloaded: %s (%s)", module, error)
-    registry.load_all()
+    if executors:
+        for name in executors:
+            registry.get(name)
+    else:
+        registry.load_all()
 
 
 def _warm_up() -> None:
@@ -287,6 +293,7 @@ def main() -> NoReturn:
     parser.add_argument("--control-fd", type=int, required=True)
     parser.add_argument("--instance", required=True)
     parser.add_argument("--preload", default="", help="modules, separated by commas")
+    parser.add_argument("--executors", default="", help="the executors to import, separated by commas; default: all")
     options = parser.parse_args()
     control = socket.socket(fileno=options.control_fd)
     control.setblocking(True)
@@ -294,7 +301,7 @@ def main() -> NoReturn:
     processes.adopt_orphans()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
-    _preload([module for module in options.preload.split(",") if module])
+    _preload(list(filter(None, options.preload.split(","))), list(filter(None, options.executors.split(","))))
     _warm_up()
     gc.collect()
     gc.freeze()

@@ -69,6 +69,7 @@ class LocalLauncher:
     Args:
         data: the service's data folder, absolute; shown on the command line of every process.
         preload: modules that the fork server imports besides those of the executors.
+        executors: those that it imports, by name; none = all that are installed.
         offload: how the passes over /proc are called; the default calls them in the launcher's own threads.
     """
 
@@ -78,6 +79,7 @@ class LocalLauncher:
         data: Path,
         instance: str,
         preload: Sequence[str] = (),
+        executors: Sequence[str] = (),
         offload: Offload = lambda work: work(),
         clock: Clock | None = None,
     ) -> None:
@@ -86,6 +88,7 @@ class LocalLauncher:
         self._data = data
         self._instance = instance
         self._preload = tuple(preload)
+        self._executors = tuple(executors)
         self._offload = offload
         self._clock = clock or SystemClock()
         self._sink: Sink
@@ -296,7 +299,9 @@ class LocalLauncher:
         thread.start()
 
     def _new_server(self) -> ForkServerProcess:
-        server = ForkServerProcess(data=self._data, instance=self._instance, preload=self._preload)
+        server = ForkServerProcess(
+            data=self._data, instance=self._instance, preload=self._preload, executors=self._executors
+        )
         self._ready.clear()
         with self._changing:
             self._server = server

@@ -13,6 +13,7 @@ from executors import registry
 from executors.launchers.base import Ending
 from executors.launchers.inline import InlineLauncher
 from executors.launchers.local import LocalLauncher
+from executors.launchers.split import SplitLauncher
 
 HEAD = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} (INFO|WARN|ERROR) ")
 
@@ -29,10 +30,14 @@ def misbehaving(monkeypatch):
     registry.get.cache_clear()
 
 
-@pytest.fixture(params=["local", "inline"])
+@pytest.fixture(params=["local", "inline", "split"])
 def launcher(request, tmp_path, misbehaving):
     if request.param == "inline":
         return InlineLauncher()
+    if request.param == "split":
+        name = f"test-{tmp_path.name}-{id(tmp_path)}"
+        small = LocalLauncher(data=tmp_path / "data", instance=f"{name}-small", executors=["echo", "sleep"])
+        return SplitLauncher(small, LocalLauncher(data=tmp_path / "data", instance=name), ["echo", "sleep"])
     return LocalLauncher(data=tmp_path / "data", instance=f"test-{tmp_path.name}-{id(tmp_path)}")
 
 

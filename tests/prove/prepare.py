@@ -363,8 +363,8 @@ def _interrupt(service: Service, chance: random.Random, counts: dict[str, int]) 
         elif kind == "task":
             own = service.pid
             below = Path(f"/proc/{own}/task/{own}/children").read_text().split()
-            server = next(p for p in below if b"forkserver" in Path(f"/proc/{p}/cmdline").read_bytes())
-            tasks = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+            servers = [p for p in below if b"forkserver" in Path(f"/proc/{p}/cmdline").read_bytes()]
+            tasks = [t for s in servers for t in Path(f"/proc/{s}/task/{s}/children").read_text().split()]
             os.kill(int(chance.choice(tasks)), signal.SIGKILL)
         else:
             service.kill()

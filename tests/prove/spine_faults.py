@@ -116,7 +116,7 @@ def _victims(service: Service, kind: str) -> list[int]:
         servers = [p for p in map(int, below) if b"forkserver" in Path(f"/proc/{p}/cmdline").read_bytes()]
         if kind == "forkserver" or not servers:
             return servers
-        return [int(p) for p in Path(f"/proc/{servers[0]}/task/{servers[0]}/children").read_text().split()]
+        return [int(p) for s in servers for p in Path(f"/proc/{s}/task/{s}/children").read_text().split()]
     return []
 
 

@@ -136,6 +136,7 @@ def kill_thousand(env: Environment, seed: int) -> str:
     """Running and queued tasks of several creators together."""
     service = env.service().start()
     client = Client(service)
+    processes = len(service.processes())
     ids = [client.submit("sleep", {"seconds": 600}, f"K{i % 4}") for i in range(1000)]
     wait_until(lambda: client.status(ids[0]) == "Running", 10)
     random.Random(seed).shuffle(ids)
@@ -147,7 +148,7 @@ def kill_thousand(env: Environment, seed: int) -> str:
     states = {client.status(i) for i in ids}
     if states != {"Cancelled"}:
         raise Miss(f"after the kill there are {states}")
-    wait_until(lambda: len(service.processes()) == 2, 5, what="all task processes are gone")
+    wait_until(lambda: len(service.processes()) == processes, 5, what="all task processes are gone")
     if took >= 5:
         raise Miss(f"{took:.2f} s")
     return f"{took:.2f} s"
