@@ -100,6 +100,7 @@ def _run(settings: Settings) -> int:
         gevent.signal_handler(number, stop.set)
     core.warm_up()
     from entrance.app import create_app  # while the fork server starts on another core
+    from entrance.core.setup import services_of
 
     core.start()
     server = make_server(
@@ -111,6 +112,7 @@ def _run(settings: Settings) -> int:
     server.start()
     _owner_token(core)
     _announce(folder, host, port)
+    gevent.spawn(services_of(core).jobs.start_following)
     _LOG.info("service started", host=host, port=port, data=str(folder.path))
     stop.wait()
     _LOG.info("service stopping")

@@ -55,7 +55,10 @@ class HubRuntime:
 
     def offload(self, function: Callable[..., T], /, *arguments: Any) -> T:
         """Run what computes or blocks in a native thread and wait for it without holding up anybody else."""
-        value: T = self._pool.apply(function, arguments)
+        value: T
+        value, error = self._pool.apply(_outcome, (function, arguments))
+        if error is not None:
+            raise error
         return value
 
     def hub_lag(self) -> float:
@@ -71,3 +74,11 @@ class HubRuntime:
             self._worst = max(self._worst, now - before - LAG_TICK_SECONDS)
             if now - since >= 1.0:
                 self._lag, self._worst, since = self._worst, 0.0, now
+
+
+def _outcome(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, BaseException | None]:
+    """Return what a function returned, or raised: the pool would print errors that are somebody's answer."""
+    try:
+        return function(*arguments), None
+    except BaseException as error:
+        return None, error

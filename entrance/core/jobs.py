@@ -187,14 +187,17 @@ class JobService:
     # ---- what was left
 
     def start_following(self) -> None:
-        """At the start of the service: queue a task for each pack that is to follow by itself and has none."""
+        """At the start of the service: queue a task for each pack that is to follow by itself and has none.
+
+        Where a scan is unfinished it is left to the scan, whose children they are.
+        """
 
         def look(catalogue: Catalogue) -> dict[str, list[int]]:
             found: dict[str, list[int]] = {}
             for job_id, type, attachment_id in pages(lambda a, n: catalogue.following(a, n), 0, lambda row: row[0]):
                 attachment = catalogue.attachment(attachment_id)
                 preparation = catalogue.preparation(attachment.preparation_id) if attachment is not None else None
-                if type == "pack" and preparation is not None:
+                if type == "pack" and preparation is not None and catalogue.open_scan(attachment_id) is None:
                     found.setdefault(preparation.user, []).append(job_id)
             return found
 
