@@ -17,6 +17,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -144,6 +145,7 @@ class Work:
         self._again = self._contents.failed_before(job.id, ctx.task_id)
         self._skipped: set[int] = set()
         self._new_skips: list[int] = []
+        self._last_skipped_file = 0
         self._count, self._total = catalogue.job_totals(job.id)
 
     # ---- the CAR
@@ -290,7 +292,9 @@ class Work:
         why = self._why_left_out(part)
         if why is None:
             return False
-        self._ctx.log(f"{why}: left out of the CAR", "WARN")
+        if part.file_id != self._last_skipped_file:
+            self._last_skipped_file = part.file_id
+            self._ctx.log(f"{why}: left out of the CAR", "WARN")
         self._skipped.add(part.id)
         self._new_skips.append(part.id)
         return True
@@ -301,10 +305,15 @@ class Work:
         try:
             self._storage.reader(path_of(part)).close()
         except StorageNotFound as error:
-            return str(error)
+            return str(error) if self._skips or self._source_holds_anything else None
         except (StorageForbidden, StorageUnavailable) as error:
             return str(error) if self._skips else None  # else the work fails of it
         return None
+
+    @cached_property
+    def _source_holds_anything(self) -> bool:
+        """Whether there is anything in the source: an empty one is rather not mounted than deleted file by file."""
+        return any(True for _ in self._storage.children("", lambda path, why: None, self._ctx.workdir))
 
     def _give_skips(self, books: Books) -> None:
         """Hand over what was skipped, with the checkpoint that follows. Batches keep it under the limit of rows."""

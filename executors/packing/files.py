@@ -64,17 +64,22 @@ class Files:
 def open_files(ctx: TaskContext, folder: Path, *, inline: bool, car_length: int, blocks: int) -> tuple[Files, bool]:
     """Open the files of this attempt; those of an earlier one are taken over and cut to what its checkpoint counts.
 
-    Returns False when what the checkpoint speaks of is not all there; the files are then empty.
+    Returns False when what the checkpoint speaks of is not all there; the files are then empty. Raises ExecutorError with
+    the path when files cannot be made there (MayPass when the disk is full).
     """
     stem = f"{ctx.task_id}-{ctx.attempt}"
     kinds = (BLOCKS,) if inline else (CAR, BLOCKS)
     names = {kind: folder / f".{stem}.{kind}.part" for kind in (*kinds, INDEX)}
     ctx.own([str(name) for name in names.values()])
-    for kind in kinds:
-        for other in _earlier(folder, ctx.task_id, kind):
-            if other != names[kind]:
-                other.rename(names[kind])
-    opened = {kind: os.open(names[kind], os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666) for kind in kinds}
+    try:
+        for kind in kinds:
+            for other in _earlier(folder, ctx.task_id, kind):
+                if other != names[kind]:
+                    other.rename(names[kind])
+        opened = {kind: os.open(names[kind], os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666) for kind in kinds}
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise (MayPass if full else ExecutorError)(f"{folder}: files cannot be made there: {error.strerror}") from error
     journal = Journal(opened[BLOCKS])
     wanted = {CAR: car_length, BLOCKS: blocks * 32}
     whole = all(os.fstat(opened[kind]).st_size >= wanted[kind] for kind in kinds)
@@ -148,7 +153,7 @@ class Output:
 def open_output(ctx: TaskContext, catalogue: Catalogue, preparation_id: int, chosen: str = "") -> Output:
     """Return where to write, the storage of name ``chosen`` if it is still attached.
 
-    Raises ExecutorError with the path when files cannot be made there, MayPass when every output is full.
+    Raises ExecutorError with the path when there is no such folder, MayPass when every output is full.
     """
     records = {record.name: record for record in catalogue.outputs(preparation_id)}
     if not records:
@@ -164,8 +169,6 @@ def open_output(ctx: TaskContext, catalogue: Catalogue, preparation_id: int, cho
             raise ExecutorError(f"{record.name}: CARs cannot be written to a storage of type {record.type}")
         if not storage.root.is_dir():
             raise ExecutorError(f"{storage.root}: there is no such folder")
-        if not os.access(storage.root, os.W_OK | os.X_OK):
-            raise ExecutorError(f"{storage.root}: files cannot be made there: {os.strerror(errno.EACCES)}")
         outputs.append(storage)
     found = outputs[0] if len(outputs) == 1 else choose_output(outputs, ctx)
     return Output(folder=found.root, name=found.name, storage_id=records[found.name].id)
