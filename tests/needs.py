@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 NEEDS: Mapping[str, tuple[str, tuple[str, ...]]] = {  # name -> (program on PATH, Debian packages)
     "git": ("git", ("git",)),
+    "chromium": ("chromium", ("chromium",)),
 }
 
 

@@ -47,7 +47,7 @@ BODIES: dict[str, Any] = {  # what makes a request right, by the end of its rule
     "/keys": {"user": "bob"},
     "/users/<name>": {"admin": False},
 }
-VALUES = {"ref": "1", "name": "bob", "number": "1", "access_id": "x"}
+VALUES = {"ref": "1", "name": "bob", "number": "1", "access_id": "x", "file": "app.css"}
 
 
 def routes(app: Flask) -> Iterator[tuple[str, str]]:
@@ -133,7 +133,7 @@ def answers(core: Core, tokens: Mapping[str, str], rule: str, method: str) -> di
     wait_until(lambda: core.service.get(alice, task.id).state is State.RUNNING)
     path = rule
     for name, value in VALUES.items():
-        for form in (f"<{name}>", f"<int:{name}>"):
+        for form in (f"<{name}>", f"<int:{name}>", f"<path:{name}>"):
             path = path.replace(form, "linkis" if rule.startswith("/openapi") else value)
     body = next((b for end, b in BODIES.items() if rule.endswith(end)), None)
     queries = {

@@ -94,7 +94,7 @@ export function Tabs({ tabs, current, onTab, label }) {
   </div>`;
 }
 
-export const Facts = ({ rows }) => html`<dl class="facts">${rows.filter(Boolean).map(([name, value]) => html`
+export const Facts = ({ rows, two }) => html`<dl class="facts ${two ? "two" : ""}">${rows.filter(Boolean).map(([name, value]) => html`
   <div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 
 // ---- short messages

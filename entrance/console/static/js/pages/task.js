@@ -46,7 +46,7 @@ export function TaskPage({ id, query }) {
     <${Tabs} tabs=${tabs} current=${tab} label=${t("task.parts")} onTab=${(name) => setQuery({ tab: name === "log" ? "" : name }, { replace: true })} />
     <div id="panel" role="tabpanel" aria-labelledby=${`tab-${tab}`}>
       ${tab === "log" && html`<${LogView} task=${task.taskID} failed=${troubled(task)} ended=${ended(task)} />`}
-      ${tab === "usage" && html`<${Plots} task=${task.taskID} ended=${ended(task)} />`}
+      ${tab === "usage" && html`<${Plots} task=${task.taskID} ended=${ended(task)} inBytes=${progress.bytesTotal > 0} />`}
       ${tab === "result" && html`<${Result} task=${task} />`}
       ${tab === "children" && html`<${Children} task=${task} />`}
       ${tab === "asked" && html`<${Asked} task=${task} />`}
@@ -104,7 +104,7 @@ function Overview({ task, progress }) {
       <div class="figures">
         ${progress.bytesTotal > 0 && html`<div><span>${t("progress.bytes")}</span><b>${bytes(progress.bytesDone)} / ${bytes(progress.bytesTotal)}</b></div>`}
         ${progress.filesTotal > 0 && html`<div><span>${t("progress.files")}</span><b>${count(progress.filesDone)} / ${count(progress.filesTotal)}</b></div>`}
-        ${!done && progress.bytesPerSecond !== null && html`<div><span>${t("progress.rate")}</span><b>${rate(progress.bytesPerSecond)}</b></div>`}
+        ${!done && progress.bytesTotal > 0 && html`<div><span>${t("progress.rate")}</span><b>${rate(progress.bytesPerSecond)}</b></div>`}
         <div><span>${t("col.took")}</span><b>${duration(took)}</b></div></div>
       ${progress.progressInfo.length > 0 && html`<ul class="stages">${progress.progressInfo.map((stage) => html`<li>
         <div class="stage-line"><span>${stage.id.replace(/\(\)$/, "")}</span><span class="muted">${count(stage.succeedTasks)} / ${count(stage.totalTasks)}
@@ -112,10 +112,10 @@ function Overview({ task, progress }) {
           ${stage.runningTasks ? ` · ${t("stage.running", { n: count(stage.runningTasks) })}` : ""}</span></div>
         <${Bar} fraction=${stage.totalTasks ? stage.succeedTasks / stage.totalTasks : 0} state=${state} label=${stage.id} /></li>`)}</ul>`}
     </section>
-    <section class="card"><${Facts} rows=${[
+    <section class="card"><${Facts} two rows=${[
       [t("priority"), html`<${Priority} value=${task.priority} />`],
       [t("col.user"), task.umUser], [t("col.creator"), task.requestApplicationName],
-      [t("col.created"), html`<span title=${time(task.createdTime)}>${time(task.createdTime)} <small class="muted">(${ago(task.createdTime)})</small></span>`],
+      [t("col.created"), html`<span title=${ago(task.createdTime)}>${time(task.createdTime)}</span>`],
       [t("col.started"), time(task.engineStartTime)], [t("col.ended"), time(task.requestEndTime)],
     ]} /></section>
   </div>`;

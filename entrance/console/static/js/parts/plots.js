@@ -6,6 +6,7 @@ import { bytes, rate } from "../format.js";
 import { Empty, Fault, Loading } from "../ui.js";
 
 const HEIGHT = 170;
+const BINARY = Array.from({ length: 56 }, (_, i) => 2 ** i); // steps of an axis that counts bytes
 let library = null;
 
 function load() {
@@ -31,7 +32,7 @@ function resolved(name) {
   return found || colour(name);
 }
 
-function Plot({ title, series, data, value, now }) {
+function Plot({ title, series, data, value, now, binary }) {
   const box = useRef(null);
   const plot = useRef(null);
   const [theme, setTheme] = useState(0);
@@ -54,7 +55,7 @@ function Plot({ title, series, data, value, now }) {
         series: [{}, ...series.map(({ stroke, fill }) => ({
           stroke: resolved(stroke), width: 2, points: { show: false }, ...(fill && { fill: resolved(fill) }) }))],
         axes: [{ ...axis, size: 28, space: 70, values: (_, at) => at.map((s) => new Date(s * 1000).toLocaleTimeString(lang.value, { hour12: false })) },
-          { ...axis, size: 78, space: 34, values: (_, at) => at.map((v) => value(v)) }],
+          { ...axis, size: 72, space: 34, values: (_, at) => at.map((v) => value(v)), ...(binary && { incrs: BINARY }) }],
       }, data, box.current);
     }).catch(() => {});
     const observer = new ResizeObserver(() => plot.current?.setSize({ width: box.current.clientWidth, height: HEIGHT }));
@@ -76,7 +77,7 @@ function speeds(points, name) {
   });
 }
 
-export function Plots({ task, ended }) {
+export function Plots({ task, ended, inBytes }) {
   const [points, setPoints] = useState(null);
   const [error, setError] = useState(null);
   useEffect(() => {
@@ -104,11 +105,11 @@ export function Plots({ task, ended }) {
   return html`<div class="plots">
     <${Plot} title=${t("plot.cpu")} value=${cores} data=${[x, column("cpu")]} now=${[cores(last.cpu)]}
       series=${[{ name: t("plot.cores"), stroke: "--plot-1", fill: "--plot-1-soft" }]} />
-    <${Plot} title=${t("plot.memory")} value=${(v) => bytes(v)} data=${[x, column("rss")]} now=${[bytes(last.rss)]}
+    <${Plot} title=${t("plot.memory")} value=${(v) => bytes(v, 0)} binary data=${[x, column("rss")]} now=${[bytes(last.rss)]}
       series=${[{ name: t("plot.resident"), stroke: "--plot-2", fill: "--plot-2-soft" }]} />
-    <${Plot} title=${t("plot.bytes")} value=${(v) => rate(v)} data=${[x, column("rate"), read, written]}
-      now=${[rate(last.rate), rate(read.at(-1)), rate(written.at(-1))]}
-      series=${[{ name: t("plot.work"), stroke: "--plot-1", fill: "--plot-1-soft" }, { name: t("plot.read"), stroke: "--plot-2" },
-        { name: t("plot.written"), stroke: "--plot-3" }]} />
+    <${Plot} title=${t("plot.bytes")} value=${(v) => rate(v)} binary data=${[x, ...(inBytes ? [column("rate")] : []), read, written]}
+      now=${[...(inBytes ? [rate(last.rate)] : []), rate(read.at(-1)), rate(written.at(-1))]}
+      series=${[...(inBytes ? [{ name: t("plot.work"), stroke: "--plot-1", fill: "--plot-1-soft" }] : []),
+        { name: t("plot.read"), stroke: "--plot-2" }, { name: t("plot.written"), stroke: "--plot-3" }]} />
   </div>`;
 }
