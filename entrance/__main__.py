@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 from dataclasses import replace
@@ -99,9 +100,12 @@ def _run(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stop.set)
     core.warm_up()
+    kernel = _compile_kernel(folder)
     from entrance.app import create_app  # while the fork server starts on another core
     from entrance.core.setup import services_of
 
+    if kernel is not None:
+        kernel.join()
     core.start()
     server = make_server(
         listener,
@@ -131,6 +135,23 @@ def _local(data: Path, instance: str, settings: Settings, runtime: Runtime) -> S
     small = LocalLauncher(data=data, instance=f"{instance}-small", executors=SMALL_EXECUTORS, offload=runtime.offload)
     large = LocalLauncher(data=data, instance=instance, preload=("common.db.database", "numpy"), offload=runtime.offload)
     return SplitLauncher(small, large, SMALL_EXECUTORS)
+
+
+def _compile_kernel(folder: Folder) -> threading.Thread | None:
+    """Have the hashing kernel compiled, in a process of its own. Returns what to wait for when there is none yet."""
+
+    def compile_it() -> None:
+        command = [sys.executable, "-P", "-m", "common.content.kernel", "--data", str(folder.path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        if done.returncode == 0:
+            _LOG.info("hashing kernel", kernel=done.stdout.strip())
+        else:
+            _LOG.warning("hashing kernel not compiled, packing will be slow", reason=done.stderr.strip()[-500:])
+
+    first = not any((folder.path / "kernels").glob("*"))
+    thread = threading.Thread(target=compile_it, name="kernel", daemon=True)
+    thread.start()
+    return thread if first else None
 
 
 def _give_up(error: BaseException) -> None:

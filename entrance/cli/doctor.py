@@ -78,7 +78,7 @@ def examine(env: Env, conf: str | None) -> Iterator[Finding]:
         ("accounts", lambda: _accounts(folder)),
         ("slots", lambda: _slots(settings)),
         ("open files", _open_files),
-        ("kernel", _kernel),
+        ("kernel", lambda: _kernel(folder)),
         ("service", lambda: _service(folder, settings)),
     ]
     for name, check in checks:
@@ -148,10 +148,10 @@ def _open_files() -> Finding:
     return Finding(name="open files", verdict=verdict, text=f"limit {soft}, at most {hard}")
 
 
-def _kernel() -> Finding:
+def _kernel(folder: DataFolder) -> Finding:
     from common.content import kernel
 
-    description = kernel.load().description
+    description = kernel.load(folder.path / "kernels").description
     reason = f" ({description.reason})" if description.reason else ""
     verdict = WARN if description.tier == "portable" else OK
     return Finding(name="kernel", verdict=verdict, text=f"{description.tier}, leaves: {description.leaves}{reason}")

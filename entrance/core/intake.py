@@ -174,6 +174,7 @@ class Intake:
 
     def publish(self, key: AttemptKey, pairs: Sequence[tuple[str, str]]) -> None:
         live = self._live(key)
+        self._must_be_said(live)
         slices = list(live.slices)
 
         def change(tx: Tx) -> list[int]:
@@ -242,6 +243,7 @@ class Intake:
                 samples.append({"task_id": task_id, "body": live.ring.pack()})
         if not progress and not samples:
             return
+        progress = [(key, row) for key, row in progress if self._said(key.task_id)]
 
         def change(tx: Tx) -> None:
             current = []
@@ -273,8 +275,21 @@ class Intake:
             live.rate = rate if live.rate is None else 0.7 * live.rate + 0.3 * rate
             live.rate_from = (now, done)
 
+    def _said(self, task_id: int) -> bool:
+        """Bring the lines that an attempt said before its last step into the log's file: no checkpoint without them."""
+        try:
+            self._logs.written(task_id, self._offload)
+        except OSError:
+            return False
+        return True
+
+    def _must_be_said(self, live: Live) -> None:
+        if not self._said(live.key.task_id):
+            raise NotStored("the task's log cannot be written")
+
     def _merge(self, live: Live) -> None:
         """Store the slices given so far together with the checkpoint that follows them."""
+        self._must_be_said(live)
         slices = list(live.slices)
         live.merged += len(slices)
 
@@ -310,6 +325,8 @@ class Intake:
 
     def _end(self, live: Live, end: End, slices: Sequence[Slice]) -> None:
         task_id, now = live.key.task_id, self._clock.now()
+        if end.ending is not Ending.SUCCEEDED:  # a success carries its lines in its own commit
+            self._must_be_said(live)
         rows = None
         if end.ending is Ending.SUCCEEDED:
             table = [["ok"]] if end.rows is None else [list(r) for r in end.rows[:RESULT_ROWS]]

@@ -163,6 +163,17 @@ class Logs:
         if failure is not None:
             raise failure
 
+    def written(self, task_id: int, offload: Callable[..., Any]) -> None:
+        """Return when all that was appended before this call is in the file (or the log is sealed). Raises OSError."""
+        with self._lock:
+            log = self._open.get(task_id)
+            wanted = log.size + sum(map(len, log.blocks)) if log is not None else 0
+        while log is not None and not log.sealed and log.size < wanted:
+            if log.flushing:
+                time.sleep(0.001)
+            else:
+                self.flush(offload, only=task_id)
+
     # ---- ending (``seal`` runs in the writer thread)
 
     def seal(self, before: Task, at: int, lines: Sequence[Line]) -> Seal:
