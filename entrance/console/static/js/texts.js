@@ -65,7 +65,7 @@ export const TEXTS = {
   "submit.hint": ["One kind of work, its parameters, and off it goes.", "选择一种工作，填写参数，即可提交。"], "submit.raw": ["As JSON", "JSON 模式"], "submit.more": ["Priority, limits, retries", "优先级、时限、重试"],
   "submit.running": ["Longest run time, s", "最长运行时间（秒）"], "submit.queuing": ["Longest wait, s", "最长等待时间（秒）"], "submit.retries": ["Retries", "重试次数"], "submit.send": ["Submit", "提交"],
   "submit.done": ["Submitted as task {id}", "已提交为任务 {id}"], "submit.unknown": ["There is no executor {name}", "没有执行器 {name}"],
-  "form.example": ["e.g. {example}", "例如 {example}"], "form.needed": ["needed", "必填"], "form.standard": ["{value} (default)", "{value}（默认）"], "form.lines": ["one per line", "每行一个"],
+  "form.example": ["e.g. {example}", "例如 {example}"], "form.standard": ["{value} (default)", "{value}（默认）"], "form.lines": ["one per line", "每行一个"],
   "form.json": ["Parameters as JSON", "JSON 参数"], "form.json.hint": ["The text that goes into the task as its code.", "作为任务代码提交的文本。"], "form.object": ["must be a JSON object", "必须是 JSON 对象"],
 
   "prep.hint": ["Folders and buckets on their way to CAR files and piece commitments.", "将文件夹与存储桶制作为 CAR 文件及 piece 承诺。"], "prep.new": ["New preparation", "新建数据准备"],

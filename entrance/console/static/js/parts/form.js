@@ -81,7 +81,7 @@ function Field({ name, schema, path, needed, value, onValue, faults }) {
     return html`<fieldset class="field"><legend>${title}</legend><div class="checks">${schema.items.enum.map((one) => html`
       <label class="check"><input type="checkbox" checked=${chosen.includes(one)} onChange=${(e) => onValue(e.target.checked ? [...chosen, one] : chosen.filter((c) => c !== one))} />${one}</label>`)}</div>${hint}</fieldset>`;
   }
-  return html`<div class="field"><label for=${id}>${title}${needed && html`<em aria-hidden="true" title=${t("form.needed")}> *</em>`}</label>
+  return html`<div class="field"><label for=${id} class=${needed ? "needed" : ""}>${title}</label>
     ${kind === "choice" ? html`<select id=${id} ...${told} value=${value ?? ""} onChange=${onInput}>
         <option value="">${standard ? t("form.standard", { value: standard }) : "–"}</option>${schema.enum.map((one) => html`<option value=${one}>${one}</option>`)}</select>`
       : kind === "lines" || kind === "json" ? html`<textarea id=${id} ...${told} rows="3" placeholder=${kind === "lines" ? t("form.lines") : "{}"} value=${value ?? ""} onInput=${onInput}></textarea>`
