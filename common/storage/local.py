@@ -32,6 +32,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe that was swapped in must not hang us
 
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.EROFS)
+_NO_NAMES = frozenset(("", ".", ".."))
 _MISSING = (errno.ENOENT, errno.ENOTDIR)
 _KINDS = {
     modes.S_IFLNK: "a symbolic link",
@@ -187,18 +188,22 @@ class LocalStorage:
     # ---- the way down
 
     def _open_file(self, path: str) -> int:
-        parts = _parts(path)
-        with _named(path):
+        folder, _, name = path.rpartition("/")
+        if name in _NO_NAMES or "\0" in name:
+            raise StorageForbidden(f"{shown(path)!r} is no path inside a storage")
+        try:
             try:
-                descriptor = os.open(parts[-1], _READ, dir_fd=self._folder("/".join(parts[:-1])))
+                descriptor = os.open(name, _READ, dir_fd=self._folder(folder))
             except OSError as error:
                 if not self._follow or error.errno not in (errno.ELOOP, errno.ENOTDIR):
                     raise
                 descriptor = self._open_target(path)
-            if not modes.S_ISREG(os.fstat(descriptor).st_mode):
-                os.close(descriptor)
-                raise StorageForbidden(f"{shown(path)} is no regular file")
-            return descriptor
+        except OSError as error:
+            raise _fault(path, error) from error
+        if not modes.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise StorageForbidden(f"{shown(path)} is no regular file")
+        return descriptor
 
     def _stat(self, path: str) -> os.stat_result:
         parts = _parts(path)
@@ -435,7 +440,7 @@ def _read_run(run: IO[bytes]) -> Iterator[bytes]:
 def _parts(path: str) -> list[str]:
     """Return the components of a path. Raises StorageForbidden for one that does not name something below the root."""
     parts = path.split("/")
-    if "\0" in path or any(part in ("", ".", "..") for part in parts):
+    if "\0" in path or any(part in _NO_NAMES for part in parts):
         raise StorageForbidden(f"{shown(path)!r} is no path inside a storage")
     return parts
 
@@ -443,17 +448,21 @@ def _parts(path: str) -> list[str]:
 @contextmanager
 def _named(path: str) -> Iterator[None]:
     """Turn the system's errors into the three of the contract, with the path."""
-    where = shown(path) or "the folder"
     try:
         yield
     except OSError as error:
-        if error.errno in _MISSING:
-            raise StorageNotFound(f"{where} is not there") from error
-        if error.errno == errno.ELOOP:
-            raise StorageForbidden(f"{where} is or lies behind a symbolic link, which is not followed") from error
-        if error.errno in _FORBIDDEN:
-            raise StorageForbidden(f"{where}: {error.strerror}") from error
-        raise StorageUnavailable(f"{where}: {error.strerror}") from error
+        raise _fault(path, error) from error
+
+
+def _fault(path: str, error: OSError) -> ExecutorError:
+    where = shown(path) or "the folder"
+    if error.errno in _MISSING:
+        return StorageNotFound(f"{where} is not there")
+    if error.errno == errno.ELOOP:
+        return StorageForbidden(f"{where} is or lies behind a symbolic link, which is not followed")
+    if error.errno in _FORBIDDEN:
+        return StorageForbidden(f"{where}: {error.strerror}")
+    return StorageUnavailable(f"{where}: {error.strerror}")
 
 
 def free_space(storage: LocalStorage) -> tuple[int, int]:
