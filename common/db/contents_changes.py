@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Table, bindparam, delete, insert, select, update
+from sqlalchemy import Table, bindparam, delete, insert, null, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from common.db import tables as t
@@ -26,7 +26,7 @@ def _insert(table: Table) -> Sql:
 
 _ADD_DIRECTORY, _ADD_FILE, _ADD_RANGE = _insert(t.directories), _insert(t.files), _insert(t.ranges)
 _ASSIGN = Sql(update(t.ranges).where(t.ranges.c.id == _p("range_id")).values(job_id=_p("job")))
-_FREE = Sql(update(t.ranges).where(t.ranges.c.job_id == _p("job")).values(job_id=None))
+_FREE = Sql(update(t.ranges).where(t.ranges.c.job_id == _p("job")).values(job_id=null()))
 _FILLING = Sql(
     select(t.jobs.c.id).where(t.jobs.c.attachment_id == _p("attachment_id"), t.jobs.c.filling == 1).order_by(t.jobs.c.id)
 )
