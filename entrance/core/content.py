@@ -100,9 +100,9 @@ class ContentService:
                 except EntranceError as error:
                     faults.append(str(error))
         for car, _ in found:
-            if not car.storage_path and car.storage_id is None:
+            if not car.storage_path and car.storage_id is None and car.attachment_id is not None:  # made here
                 return _Remade(car, self._connect(), self._data)
-        raise EntranceError(f"failed to find piece: {faults[0]}")
+        raise EntranceError(f"failed to find piece: {faults[0] if faults else 'no file of it is known'}")
 
     def _open_car(self, car: Car, record: StorageRecord | None) -> Readable:
         if record is not None:

@@ -243,7 +243,8 @@ class KeepService:
             if active:
                 raise BadInput(f"preparation {ref} has {active} active jobs")
             waiting = [j.task_id for j in jobs if j.task_id is not None and j.task_state in OPEN]
-            cars = list(pages(lambda after, n: catalogue.cars(found.id, after, n), 0, lambda car: car.id))
+            every = pages(lambda after, n: catalogue.cars(found.id, after, n), 0, lambda car: car.id)
+            cars = [car for car in every if not _held(catalogue, car)]
             outputs = {output.id: output for output in catalogue.outputs(found.id)}
             ContentsChanges(tx).remove_preparation(found.id)
             return waiting, [a.id for a in attachments], cars, outputs
@@ -274,6 +275,7 @@ class KeepService:
                 raise NotFound(f"piece is not part of preparation '{preparation}'")
             for car in cars:
                 ContentsChanges(tx).remove_car(car.id, car.job_id if car.type == "data" else None)
+            cars = [car for car in cars if not _held(catalogue, car)]
             return cars, {output.id: output for output in catalogue.outputs(found.id)}
 
         cars, outputs = self._data.change(change)
@@ -299,6 +301,15 @@ class KeepService:
                 except EntranceError as error:
                     faults.append(str(error))
         return faults
+
+
+def _held(catalogue: Catalogue, car: Car) -> bool:
+    """Whether another preparation has the very file (or sidecar) of a CAR; then it must stay."""
+    place = (car.storage_id, car.storage_path)
+    return any(
+        other.preparation_id != car.preparation_id and (other.storage_id, other.storage_path) == place
+        for other in catalogue.cars_of_piece(car.piece_cid)
+    )
 
 
 def _split(config: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:

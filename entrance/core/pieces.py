@@ -16,7 +16,7 @@ from common.db import tables as t
 from common.db.catalogue import Car, Catalogue
 from common.db.sql import Sql, Tx
 from common.errors import BadInput, ContentError
-from entrance.core.data import DataService, Ref, find_preparation
+from entrance.core.data import DataService, Ref, find_preparation, may
 from entrance.core.making import checked_folder
 from entrance.core.model import Caller
 
@@ -53,7 +53,7 @@ class PieceService:
         def change(tx: Tx) -> Car:
             catalogue = Catalogue(tx)
             found = find_preparation(catalogue, caller, preparation)
-            known = next(iter(catalogue.cars_of_piece(wanted.piece.to_v1())), None)
+            known = _known(catalogue, caller, wanted.piece)
             piece_size = wanted.piece_size or wanted.piece.piece_size or (known.piece_size if known else 0)
             if not piece_size:
                 raise BadInput("pieceSize is required when the piece is not known")
@@ -85,6 +85,15 @@ class PieceService:
             return car
 
         return self._data.change(change)
+
+
+def _known(catalogue: Catalogue, caller: Caller, piece: PieceCid) -> Car | None:
+    """Return a CAR of the piece that the caller may read: a piece CID is no secret and opens nobody else's storage."""
+    for car in catalogue.cars_of_piece(piece.to_v1()):
+        preparation = catalogue.preparation(car.preparation_id)
+        if preparation is not None and may(caller, preparation):
+            return car
+    return None
 
 
 def _checked_file(catalogue: Catalogue, caller: Caller, path: str) -> str:
