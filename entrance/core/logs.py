@@ -209,16 +209,23 @@ class Logs:
         return seal.offset > 0
 
     def settle(self, task_id: int, seal: Seal) -> None:
-        """Bring the file of an ended log to what was committed (also at start, after a crash in between)."""
+        """Bring the file of an ended log to what was committed (also at start, after a crash in between).
+
+        It is on the disk afterwards: the row need not hold the last lines any more. What a power loss took out of the middle
+        is not made up: the last lines follow what is left.
+        """
         path = self._path(task_id)
         if seal.offset == 0:
             path.unlink(missing_ok=True)
             path.with_suffix(".idx").unlink(missing_ok=True)
         elif seal.body:
-            with path.open("r+b") as file:
-                file.truncate(seal.offset)
-            _, lines = mend(path)
-            _write(path, seal.offset, lines, zlib.decompress(seal.body))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a+b") as file:
+                if file.seek(0, os.SEEK_END) > seal.offset:
+                    file.truncate(seal.offset)
+            size, lines = mend(path)
+            _write(path, size, lines, zlib.decompress(seal.body))
+            _sync(path, path.parent)
 
     def remove(self, task_id: int) -> None:
         """Retention: the log goes."""
@@ -286,6 +293,15 @@ def _write(path: Path, size: int, lines: int, data: bytes) -> int:
         finally:
             os.close(fd)
     return len(ends)
+
+
+def _sync(*paths: Path) -> None:
+    for path in paths:
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def _write_all(fd: int, data: bytes, offset: int) -> None:

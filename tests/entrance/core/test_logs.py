@@ -246,6 +246,24 @@ def test_a_large_ended_log_stays_a_file_and_its_last_lines_are_committed_first(t
     assert len(lines) == seal.lines and lines[-1].endswith("the end") and lines[-2].endswith("line 5000")
 
 
+@pytest.mark.parametrize("left", [None, 0, 70_000])
+def test_the_last_lines_are_kept_when_a_power_loss_took_what_lay_before_them(tmp_path: Path, left: int | None) -> None:
+    logs = made(tmp_path)
+    logs.append(TASK, b"".join(map(said, range(5000))))
+    logs.flush(now_and_here)
+    seal = logs.seal(TASK, NOW, [Line(level="INFO", text="the end")])
+    (file,) = tmp_path.rglob("*.log")
+    if left is None:
+        file.unlink()
+    else:
+        os.truncate(file, left)
+    again = made(tmp_path)
+    again.settle(TASK.id, seal)
+    lines = read_all(again, (seal.offset, seal.lines, b""))
+    assert lines[-1].endswith("the end") and "\0" not in "".join(lines)
+    assert (len(lines) > 1) == bool(left)
+
+
 def test_a_reader_that_sees_the_end_sees_the_last_lines_though_the_disk_did_not_take_them(tmp_path: Path) -> None:
     logs = made(tmp_path)
     logs.append(TASK, b"".join(map(said, range(5000))))
