@@ -307,6 +307,41 @@ def test_extract_gets_out_a_folder_a_file_and_goes_on_where_it_was(shared_servic
     assert "no/such is not there, or not packed" in missing.stderr
 
 
+@pytest.mark.parametrize("how", ["paused", "killed"])
+def test_an_interrupted_extract_goes_on_and_leaves_nothing_behind(how: str, make_service: Any, tmp_path: Path) -> None:
+    service = make_service().start()
+    source = make_tree(tmp_path / "source", {"small/f%03d": {"derivedBuffer": 1000, "count": 300}})
+    with (source / "large.bin").open("wb") as file:
+        file.truncate(300_000_000)
+        file.seek(150_000_000)
+        file.write(b"in the middle")
+    told = prepare(service, source, tmp_path / "output")
+    back = tmp_path / "back"
+    back.mkdir()
+    service.cli("storage", "allow", str(tmp_path))
+    task = service.submit("extract", {"preparation": told["preparation"], "to": str(back)})
+
+    def begun() -> bool:
+        return int(service.http.get(f"{LINKIS}/entrance/{task}/progress").data["bytesDone"]) > 60_000_000
+
+    wait_until(begun, 30, what="a part of the large file is out")
+    assert not (back / "large.bin").exists()
+    if how == "paused":
+        service.cli("pause", str(task))
+        wait_until(lambda: service.http.get(f"{LINKIS}/entrance/{task}/status").data["paused"])
+        service.cli("resume", str(task))
+    else:
+        service.kill()
+        service.start()
+    assert service.wait_for(task, timeout_seconds=60) == "Succeed"
+    assert contents(back) == contents(source)
+    log = service.cli("logs", str(task)).stdout
+    assert "every block checked" in log
+    attempts = service.http.get(f"{LINKIS}/entrance/{task}/attempts").data["attempts"]
+    assert len(attempts) == 2
+    assert "large.bin: going on at byte" in log
+
+
 def test_names_that_are_not_utf8_come_back_as_they_were(shared_service: Service, tmp_path: Path) -> None:
     source = tmp_path / "source"
     (source / "d").mkdir(parents=True)
