@@ -43,6 +43,7 @@ _FILES = Sql(
         t.files.c.size,
         t.files.c.modified_ns,
         t.file_cids.c.cid,
+        t.files.c.hash,
     )
     .select_from(t.files)
     .outerjoin(
@@ -63,7 +64,15 @@ _FILES = Sql(
     .limit(_p("limit"))
 )
 _NAMED = Sql(
-    select(t.files.c.id, t.files.c.name, t.files.c.raw_name, t.files.c.size, t.files.c.modified_ns, t.file_cids.c.cid)
+    select(
+        t.files.c.id,
+        t.files.c.name,
+        t.files.c.raw_name,
+        t.files.c.size,
+        t.files.c.modified_ns,
+        t.file_cids.c.cid,
+        t.files.c.hash,
+    )
     .select_from(t.files)
     .join(t.file_cids, t.file_cids.c.file_id == t.files.c.id)
     .join(t.cars, t.cars.c.id == t.file_cids.c.car_id)
@@ -106,6 +115,7 @@ class PlacedFile(NamedTuple):
     size: int
     modified_ns: int
     cid: bytes | None
+    hash: str
 
 
 class PlacedRange(NamedTuple):

@@ -25,7 +25,7 @@ from common.db.catalogue import (
     StorageRecord,
 )
 from common.db.catalogue.store import pages
-from common.db.contents import Contents, PlacedRange
+from common.db.contents import Contents, PlacedFile, PlacedRange
 from common.db.database import Readers
 from common.db.sql import Tx
 from common.db.writer import Writer
@@ -69,21 +69,13 @@ class PieceList:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Version:
-    """A version of a file and its CID, None while it is not packed."""
-
-    file: File
-    cid: bytes | None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Explored:
     """A folder of a source: its folders by name, then its files by name, each with all versions, oldest first."""
 
     path: str
     cid: bytes | None
     folders: Sequence[Child]
-    files: Sequence[Sequence[Version]]
+    files: Sequence[Sequence[PlacedFile]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +202,7 @@ class DataService:
         """Return what lies in a folder of a source. Raises NotFound."""
         parts = [part for part in path.split("/") if part not in ("", ".")]
 
-        def look(catalogue: Catalogue) -> Explored:
+        def look(catalogue: Catalogue, contents: Contents) -> Explored:
             attachment = find_attachment(catalogue, caller, preparation, source)
             folder = catalogue.root(attachment.id)
             for part in parts:
@@ -219,9 +211,9 @@ class DataService:
                 raise NotFound(f"directory '{'/'.join(parts)}' does not exist")
             at = folder.id
             node = catalogue.directory_node(at)
-            files: dict[str, list[Version]] = {}
-            for file in pages(lambda a, n: catalogue.versions(at, a, n), ("", 0), lambda f: (f.name, f.id)):
-                files.setdefault(file.name, []).append(Version(file=file, cid=catalogue.file_cid(file.id)))
+            files: dict[str, list[PlacedFile]] = {}
+            for file in pages(lambda a, n: contents.files(at, a, n), ("", 0), lambda f: (f.name, f.id)):
+                files.setdefault(file.name, []).append(file)
             return Explored(
                 path="/".join(parts),
                 cid=node[0] if node else None,
@@ -229,7 +221,7 @@ class DataService:
                 files=list(files.values()),
             )
 
-        return self.read(look)
+        return self.read_contents(look)
 
     def file(self, caller: Caller, file_id: int) -> FileView:
         """Return a version of a file. Raises NotFound."""

@@ -15,9 +15,10 @@ from flask import Response
 
 from common.content import cid as cids
 from common.db.catalogue import Car, Job, Preparation, StorageRecord
+from common.db.contents import PlacedFile
 from common.storage.base import Entry
 from common.storage.local import shown
-from entrance.core.data import Explored, FileView, PieceList, PreparationView, SourceView, Version
+from entrance.core.data import Explored, FileView, PieceList, PreparationView, SourceView
 from entrance.core.keeping import MASK, is_secret
 
 Wire = dict[str, Any]
@@ -222,7 +223,7 @@ def explored(found: Explored) -> Wire:
         for folder in found.folders
     ]
     for versions in found.files:
-        name = versions[0].file.name
+        name = versions[0].name
         entries.append(
             {
                 "path": f"{found.path}/{name}" if found.path else name,
@@ -234,14 +235,13 @@ def explored(found: Explored) -> Wire:
     return {"path": found.path, "cid": cid_text(found.cid), "subEntries": entries or None}
 
 
-def _version(version: Version) -> Wire:
-    record = version.file
+def _version(version: PlacedFile) -> Wire:
     return {
-        "id": record.id,
+        "id": version.id,
         "cid": cid_text(version.cid),
-        "hash": record.hash,
-        "size": record.size,
-        "lastModified": time_ns(record.modified_ns),
+        "hash": version.hash,
+        "size": version.size,
+        "lastModified": time_ns(version.modified_ns),
     }
 
 
