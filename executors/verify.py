@@ -53,6 +53,8 @@ class VerifyParams(Params):
         validate=validate.Length(min=1), metadata={"title": "Path", "description": "Path of a CAR in the storage."}
     )
 
+    cars = fields.List(fields.Integer(), metadata={"title": "CARs", "description": "Given by the service."})
+
     @validates_schema
     def _one_form(self, data: dict[str, Any], **kwargs: Any) -> None:
         given = [key for key in ("preparation", "pieceCid", "storage") if key in data]
@@ -153,10 +155,7 @@ class Inspection:
             known = self._known_piece(params["path"])
             yield Target(label=params["path"], storage=record.name, path=params["path"], car=known)
         elif "pieceCid" in params:
-            found = catalogue.cars_of_text(params["pieceCid"])
-            if not found:
-                raise ExecutorError(f"piece {params['pieceCid']} is not known here")
-            yield from map(self._target_of, found)
+            yield from map(self._target_of, filter(None, map(catalogue.car, params.get("cars", ()))))
         else:
             preparation = find_preparation(catalogue, params["preparation"])
             every = pages(lambda a, n: catalogue.cars(preparation.id, a, n), 0, lambda c: c.id)

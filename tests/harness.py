@@ -260,6 +260,7 @@ class Harness:
                     "source": "{}",
                     "labels": "[]",
                 },
+                busy=store.Busy.REFUSE if parent is None else store.Busy.JOIN,
             )
             for wish in self.hooks.added(tx, task, resolved):
                 self._apply(tx, wish.task_id, wish.event)

@@ -462,7 +462,7 @@ def _fault(path: str, error: OSError) -> ExecutorError:
         return StorageForbidden(f"{where} is or lies behind a symbolic link, which is not followed")
     if error.errno in _FORBIDDEN:
         return StorageForbidden(f"{where}: {error.strerror}")
-    return StorageUnavailable(f"{where}: {error.strerror}")
+    return StorageUnavailable(f"{where}: {error.strerror or error}")
 
 
 def free_space(storage: LocalStorage) -> tuple[int, int]:

@@ -71,6 +71,11 @@ class Preparations:
             for side in ("from", "to"):
                 _check_storage(tx, user, admin, params[side]["storage"])
             return params
+        if executor == "verify" and "storage" in params:
+            _check_storage(tx, user, admin, params["storage"])
+            return params
+        if executor == "verify" and "pieceCid" in params:
+            return {**params, "cars": _cars_of_piece(tx, user, admin, params["pieceCid"])}
         if executor in _OURS and "preparation" in params:
             return self._resolve(tx, user, admin, executor, params)
         return params
@@ -146,7 +151,7 @@ class Preparations:
             storage = catalogue.storage(params["storage"])
             records += [storage] if storage else []
         elif executor == "verify" and "pieceCid" in params:
-            for car in catalogue.cars_of_text(params["pieceCid"]):
+            for car in filter(None, map(catalogue.car, params.get("cars", ()))):
                 storage = catalogue.storage(car.storage_id) if car.storage_id else None
                 records += [storage] if storage else _sources_of(catalogue, car.preparation_id)
         return {record.name: self._settings(record) for record in records}
@@ -323,6 +328,19 @@ def _check_storage(tx: Tx, user: str, admin: bool, name: str) -> None:
 def _sources_of(catalogue: Catalogue, preparation_id: int) -> list[StorageRecord]:
     found = [catalogue.storage(attachment.storage_id) for attachment in catalogue.attachments(preparation_id)]
     return [storage for storage in found if storage is not None]
+
+
+def _cars_of_piece(tx: Tx, user: str, admin: bool, piece_cid: str) -> list[int]:
+    """Return the ids of the CARs of a piece that the user may see. Raises NotFound when there are none."""
+    catalogue = Catalogue(tx)
+    found = []
+    for car in catalogue.cars_of_text(piece_cid):
+        preparation = catalogue.preparation(car.preparation_id)
+        if preparation is not None and (admin or preparation.user == user):
+            found.append(car.id)
+    if not found:
+        raise NotFound(f"piece {piece_cid} is not known here")
+    return found
 
 
 def _ranges_of(catalogue: Catalogue, file_id: int) -> list[RangeCid]:

@@ -13,6 +13,7 @@ from trees import derived, make_tree
 from common.content import cid as cids
 from common.content.car import CarReader, header, section_prefix
 from common.db.catalogue import Car
+from common.errors import NotFound
 from common.task import State
 
 TREE = {
@@ -133,6 +134,16 @@ def test_a_foreign_car_is_held_against_its_own_name(tmp_path: Path) -> None:
     assert faults(harness, storage=storage, path=cars[0].storage_path) == []
     shutil.copy(other, one)
     assert any("piece CID" in str(row[4]) for row in faults(harness, storage=storage, path=cars[0].storage_path))
+
+
+def test_pieces_and_storages_of_others_do_not_exist(tmp_path: Path) -> None:
+    harness, cars = packed(tmp_path)
+    piece = cids.to_text(cars[0].piece_cid)
+    with harness.tx() as tx:
+        for params in ({"pieceCid": piece}, {"pieceCid": "nonsense"}, {"storage": 1, "path": "x"}):
+            with pytest.raises(NotFound):
+                harness.hooks.submitting(tx, "mallory", False, "verify", params)
+        assert harness.hooks.submitting(tx, "root", True, "verify", {"pieceCid": piece})["cars"] == [cars[0].id]
 
 
 def test_an_inline_car_whose_source_has_changed_is_a_fault(tmp_path: Path) -> None:
