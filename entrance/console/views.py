@@ -98,4 +98,5 @@ def _send(asset: Asset) -> Response:
     response.headers["Cache-Control"] = "no-cache"
     response.headers["Content-Security-Policy"] = CSP
     response.set_etag(f"{asset.etag}-z" if pack else asset.etag)
-    return response.make_conditional(request)
+    response.make_conditional(request)
+    return response

@@ -56,6 +56,8 @@ def test_every_page_can_be_read(world: World, enter: Callable[..., Tab], failed:
             r"\b(?:nav|col|state|view|level|task|tasks|tab|log|plot|result|prep|submit|form|history|asked)\.[a-z]+\b", shown
         )
         assert not keys, f"{place}: {keys}"
+    tab.page.evaluate("document.querySelector('main h3').style.color = '#8888'")  # that the measure does see a bad one
+    assert tab.page.evaluate(CONTRAST)
     assert tab.page.locator("html").get_attribute("lang") == {"en": "en", "zh": "zh-CN"}[lang]
 
 

@@ -67,6 +67,45 @@ def test_a_task_of_somebody_else_appears_by_itself(world: World, tab: Tab) -> No
     wait_until(lambda: rows(page) == [str(task)])
 
 
+def test_many_tabs_share_one_stream_and_all_of_them_work(world: World, tab: Tab) -> None:
+    """A browser opens six connections to a host; a stream for each tab would leave none for the eighth."""
+    tab.go("tasks?creator=TABS")
+    pages = [tab.page, *(tab.page.context.new_page() for _ in range(7))]
+    for page in pages[1:]:
+        page.goto(tab.page.url)
+    [task] = several(world, "TABS", 1)
+    for page in pages:
+        page.get_by_text("Live", exact=True).wait_for()
+        wait_until(lambda page=page: rows(page) == [str(task)])  # type: ignore[misc]
+
+
+def test_without_a_stream_the_page_asks_again_and_again(world: World, tab: Tab) -> None:
+    tab.page.add_init_script(
+        "delete window.SharedWorker; window.EventSource = class {"
+        " constructor() { setTimeout(() => this.onerror(), 10) } addEventListener() {} close() {} }"
+    )
+    page = tab.go("tasks?creator=POLLED")
+    page.get_by_text("Polling", exact=True).wait_for()
+    page.get_by_text("No task fits these filters").wait_for()
+    [task] = several(world, "POLLED", 1, seconds=600, lines=6000)
+    wait_until(lambda: rows(page) == [str(task)])
+    page.locator("a.id").click()
+    page.get_by_text(re.compile(r"line \d+ of 6000")).first.wait_for()
+    first = page.locator(".log-box .text").last.inner_text()
+    wait_until(lambda: page.locator(".log-box .text").last.inner_text() != first)
+    world.ann.post(f"{LINKIS}/entrance/{task}/kill")
+
+
+def test_paused_tasks_are_a_view_of_their_own(world: World, tab: Tab) -> None:
+    paused, running = several(world, "STOPPED", 2, seconds=600)
+    world.ann.post(f"{LINKIS}/entrance/{paused}/pause")
+    page = tab.go("tasks?creator=STOPPED")
+    page.get_by_role("group", name="State").get_by_role("button", name="Paused").click()
+    wait_until(lambda: rows(page) == [str(paused)])
+    for task in (paused, running):
+        world.ann.post(f"{LINKIS}/entrance/{task}/kill")
+
+
 def test_the_slash_leads_to_the_search_and_the_search_goes_to_the_server(world: World, tab: Tab) -> None:
     [task] = several(world, "Findable", 1)
     several(world, "Other", 1)

@@ -38,6 +38,7 @@ _SELECTS: Mapping[str, tuple[tuple[State, ...], tuple[str, ...]]] = {  # states,
     "Scheduled": ((), ("never_ran:queued", "never_ran:paused")),
     "Running": ((State.RUNNING, State.WAITING_RETRY), ("ran:queued", "ran:paused")),
     "WaitForRetry": ((State.WAITING_RETRY,), ()),
+    "Paused": ((State.PAUSED,), ()),  # ours; only as a word of a filter
     "Succeed": ((State.SUCCEEDED,), ()),
     "Failed": ((State.FAILED,), ()),
     "Cancelled": ((State.CANCELLED,), ()),

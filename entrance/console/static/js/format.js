@@ -33,7 +33,7 @@ export function time(ms) {
 export function ago(ms, now = Date.now()) {
   if (!ms) return "–";
   const s = Math.round((ms - now) / 1000);
-  const format = new Intl.RelativeTimeFormat(lang.value, { numeric: "auto" });
+  const format = new Intl.RelativeTimeFormat(lang.value, { numeric: "auto", style: "narrow" });
   const a = Math.abs(s);
   if (a < 60) return format.format(s, "second");
   if (a < 3600) return format.format(Math.round(s / 60), "minute");

@@ -11,10 +11,10 @@ export function useSignal(signal) {
 }
 
 // Returns {data, error, loading, reload}. ``load(signal)`` runs at first, when ``deps`` change, every ``every`` ms while the
-// page is looked at, and at ``reload()``; calls of reload that come close together count once.
+// page is looked at (and once when it is looked at again), and at ``reload()``; calls of reload that come close together count once.
 export function useLoad(load, deps, { every = 0 } = {}) {
   const [state, setState] = useState({ data: null, error: null, loading: true });
-  const current = useRef({ load, abort: null, timer: 0, busy: false, again: false });
+  const current = useRef({ load, abort: null, timer: 0, stale: false });
   current.current.load = load;
 
   const run = useCallback(async () => {
@@ -36,6 +36,7 @@ export function useLoad(load, deps, { every = 0 } = {}) {
   const reload = useCallback((soon = 300) => {
     const here = current.current;
     if (soon === 0) return run();
+    if (document.hidden) { here.stale = true; return undefined; }
     here.timer ||= setTimeout(run, soon);
     return undefined;
   }, []);
@@ -52,9 +53,20 @@ export function useLoad(load, deps, { every = 0 } = {}) {
   }, deps);
 
   useEffect(() => {
+    const shown = () => {
+      if (document.hidden || !current.current.stale) return;
+      current.current.stale = false;
+      run();
+    };
+    document.addEventListener("visibilitychange", shown);
+    return () => document.removeEventListener("visibilitychange", shown);
+  }, []);
+
+  useEffect(() => {
     if (!every) return undefined;
     const timer = setInterval(() => {
-      if (!document.hidden && !current.current.abort) run();
+      if (document.hidden) current.current.stale = true;
+      else if (!current.current.abort) run();
     }, every);
     return () => clearInterval(timer);
   }, [every]);

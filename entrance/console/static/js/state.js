@@ -24,6 +24,7 @@ export const VIEWS = {
   active: "Running,Scheduled,Inited",
   running: "Running",
   queued: "Scheduled,Inited",
+  paused: "Paused",
   succeeded: "Succeed",
   failed: "Failed,Timeout",
   cancelled: "Cancelled",

@@ -16,7 +16,7 @@ export const TEXTS = {
   "state.created": ["Created", "已创建"], "state.queued": ["Queued", "排队中"], "state.running": ["Running", "运行中"], "state.paused": ["Paused", "已暂停"],
   "state.retry": ["Waiting to retry", "等待重试"], "state.succeeded": ["Succeeded", "成功"], "state.failed": ["Failed", "失败"],
   "state.cancelled": ["Cancelled", "已取消"], "state.timeout": ["Timed out", "超时"],
-  "view.all": ["All", "全部"], "view.active": ["Active", "未结束"], "view.running": ["Running", "运行中"], "view.queued": ["Queued", "排队中"],
+  "view.all": ["All", "全部"], "view.active": ["Active", "未结束"], "view.running": ["Running", "运行中"], "view.queued": ["Queued", "排队中"], "view.paused": ["Paused", "已暂停"],
   "view.succeeded": ["Succeeded", "成功"], "view.failed": ["Failed", "失败"], "view.cancelled": ["Cancelled", "已取消"],
   "level.CRITICAL": ["Critical", "最高"], "level.URGENT": ["Urgent", "紧急"], "level.HIGH": ["High", "高"], "level.NORMAL": ["Normal", "普通"],
   "level.LOW": ["Low", "低"], "level.BACKGROUND": ["Background", "后台"],

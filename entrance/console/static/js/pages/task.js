@@ -14,6 +14,7 @@ import { Result } from "../parts/result.js";
 import * as live from "../live.js";
 
 const pretty = (text) => { try { return JSON.stringify(JSON.parse(text), null, 2); } catch { return text ?? ""; } };
+const units = (stage) => (/^(new )?bytes\(/.test(stage.id) ? bytes : count); // what a stage counts
 const HISTORY = { timed_out: "timeout", waiting_retry: "retry" };
 
 export function TaskPage({ id, query }) {
@@ -104,10 +105,10 @@ function Overview({ task, progress }) {
       <div class="figures">
         ${progress.bytesTotal > 0 && html`<div><span>${t("progress.bytes")}</span><b>${bytes(progress.bytesDone)} / ${bytes(progress.bytesTotal)}</b></div>`}
         ${progress.filesTotal > 0 && html`<div><span>${t("progress.files")}</span><b>${count(progress.filesDone)} / ${count(progress.filesTotal)}</b></div>`}
-        ${!done && progress.bytesTotal > 0 && html`<div><span>${t("progress.rate")}</span><b>${rate(progress.bytesPerSecond)}</b></div>`}
+        ${!done && progress.bytesTotal > 0 && progress.bytesPerSecond !== null && html`<div><span>${t("progress.rate")}</span><b>${rate(progress.bytesPerSecond)}</b></div>`}
         <div><span>${t("col.took")}</span><b>${duration(took)}</b></div></div>
       ${progress.progressInfo.length > 0 && html`<ul class="stages">${progress.progressInfo.map((stage) => html`<li>
-        <div class="stage-line"><span>${stage.id.replace(/\(\)$/, "")}</span><span class="muted">${count(stage.succeedTasks)} / ${count(stage.totalTasks)}
+        <div class="stage-line"><span>${stage.id.replace(/\(\)$/, "")}</span><span class="muted">${units(stage)(stage.succeedTasks)} / ${units(stage)(stage.totalTasks)}
           ${stage.failedTasks ? html`<b class="bad-text"> · ${t("stage.failed", { n: count(stage.failedTasks) })}</b>` : null}
           ${stage.runningTasks ? ` · ${t("stage.running", { n: count(stage.runningTasks) })}` : ""}</span></div>
         <${Bar} fraction=${stage.totalTasks ? stage.succeedTasks / stage.totalTasks : 0} state=${state} label=${stage.id} /></li>`)}</ul>`}

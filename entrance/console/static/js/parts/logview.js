@@ -15,7 +15,7 @@ export function LogView({ task, failed, ended }) {
   const box = useRef(null);
   const [, redraw] = useState(0);
   const [top, setTop] = useState(0);
-  const [follow, setFollow] = useState(!failed);
+  const [follow, setFollow] = useState(!failed); // an ended task's log opens at its end, too
   const [level, setLevel] = useState("");
   const [text, setText] = useState("");
   const [mark, setMark] = useState(-1);
@@ -75,7 +75,7 @@ export function LogView({ task, failed, ended }) {
   const scrolled = (event) => {
     const { scrollTop, scrollHeight, clientHeight } = event.currentTarget;
     setTop(scrollTop);
-    setFollow(scrollHeight - scrollTop - clientHeight < LINE * 2 && (follow || !ended || scrollTop > top));
+    setFollow(!ended && scrollHeight - scrollTop - clientHeight < LINE * 2);
   };
   const download = async () => {
     setSaving(true);
