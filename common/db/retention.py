@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import bindparam, delete, exists, select
+from sqlalchemy import bindparam, delete, exists, or_, select
 
 from common.db import tables as t
 from common.db.sql import Sql, Tx
@@ -22,10 +22,18 @@ def _ended_before(table: Any) -> Sql:
     )
 
 
-_child = t.tasks.alias("child")
+_child, _later = t.tasks.alias("child"), t.tasks.alias("later")
 _OLD_TASKS = Sql(
     select(t.tasks.c.id)
-    .where(t.tasks.c.ended_at < bindparam("before"), ~exists().where(_child.c.parent_id == t.tasks.c.id))
+    .where(
+        t.tasks.c.ended_at < bindparam("before"),
+        ~exists().where(_child.c.parent_id == t.tasks.c.id),
+        or_(  # the last task of a job is the job's state: it stays as long as the job
+            t.tasks.c.job_id.is_(None),
+            ~exists().where(t.jobs.c.id == t.tasks.c.job_id),
+            exists().where(_later.c.job_id == t.tasks.c.job_id, _later.c.id > t.tasks.c.id),
+        ),
+    )
     .order_by(t.tasks.c.ended_at)
     .limit(_AT_ONCE)
 )
@@ -45,7 +53,7 @@ def _forget(tx: Tx, find: Sql, remove: Sql, before: int) -> list[int]:
 def forget_tasks(tx: Tx, before: int) -> list[int]:
     """Delete tasks that ended before ``before`` (ms), children first; what belongs to them goes with them. Returns ids.
 
-    Idempotency keys of that age go too.
+    The last task of a job that is still known stays: without it a complete job would be packed again. Idempotency keys of that age go too.
     """
     ids = _forget(tx, _OLD_TASKS, _DELETE_TASK, before)
     if ids:

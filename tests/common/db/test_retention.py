@@ -6,6 +6,7 @@ from typing import Any
 
 from common.db import retention
 from common.db import tasks as store
+from common.db.catalogue import Catalogue
 from common.db.sql import Tx
 from common.task import State, Task
 
@@ -62,6 +63,17 @@ def test_a_parent_stays_while_a_child_is_kept(tx: Tx) -> None:
     parent = ended(tx, NOW - 9)
     ended(tx, NOW + 5, parent_id=parent, child_key="a")
     assert retention.forget_tasks(tx, NOW) == []
+
+
+def test_the_last_task_of_a_job_stays_as_long_as_the_job(tx: Tx) -> None:
+    job = Catalogue(tx).add_job(1, "pack", 0)
+    first, last, other = ended(tx, NOW - 9, job_id=job), ended(tx, NOW - 8, job_id=job), ended(tx, NOW - 7, job_id=job + 1)
+    assert retention.forget_tasks(tx, NOW) == [first, other], "there is no other job"
+    assert retention.forget_tasks(tx, NOW) == []
+    found = Catalogue(tx).job(job)
+    assert found is not None and found.state == "complete"
+    tx.connection.execute("DELETE FROM jobs")
+    assert retention.forget_tasks(tx, NOW) == [last]
 
 
 def test_much_is_forgotten_in_portions_oldest_first(tx: Tx) -> None:
