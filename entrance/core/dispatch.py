@@ -25,6 +25,7 @@ from common.db.sql import Tx
 from common.db.tasks import Applied
 from common.db.writer import Outcome, Writer
 from common.errors import Closing, EntranceError, LaunchFailed, MayPass, NotStored
+from common.logging import get_log
 from common.task import Decision, Event, Picked, RetryDue, State, Task, TimedOut
 from entrance.core.changes import Changes, Done, Order
 from entrance.core.events import Bus
@@ -37,6 +38,7 @@ from executors.launchers.base import Attempt, AttemptKey, End, Ending, Launcher,
 
 _MOST_CORES = 4
 _RELAUNCH_SECONDS = 0.2
+_LOG = get_log("entrance.core")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +144,8 @@ class Dispatcher:
         """A new task was stored."""
         if task.state is State.QUEUED:
             self.queued(task)
+        elif task.state is State.CREATED:
+            self.limit_waiting(task)
         self._bus.publish(task.id)
         self._wake.set()
 
@@ -163,9 +167,14 @@ class Dispatcher:
                 self._deferred.setdefault(task.job_id, []).append(task.id)
                 return
             self.scheduler.add(waiting(task), self._clock.now())
+        self.limit_waiting(task)
+
+    def limit_waiting(self, task: Task) -> None:
+        """End a task that no worker has had when it has waited for too long, since it was queued or, before that, made."""
         limit = task.queuing_timeout_s or self._settings.queuing_timeout_s
-        if limit and not task.ran and task.queued_at is not None:
-            self._timer(task.queued_at + limit * 1000, task.id, TimedOut(seconds=limit, attempt=0))
+        if limit and not task.ran:
+            since = task.created_at if task.queued_at is None else task.queued_at
+            self._timer(since + limit * 1000, task.id, TimedOut(seconds=limit, attempt=0))
 
     def reprioritised(self, task_id: int, priority: int) -> None:
         with self._lock:
@@ -184,7 +193,7 @@ class Dispatcher:
 
         What an ended task made and did not publish goes at once too (the janitor would find it later).
         """
-        self._chores.put(lambda: shutil.rmtree(live.workdir, ignore_errors=True))
+        self._chores.put(lambda: self._offload(shutil.rmtree, live.workdir, True))
         if live.owns:
             self._chores.put(lambda: self.release(live.key.task_id))
         if live.task.job_id is not None:
@@ -269,10 +278,10 @@ class Dispatcher:
     def _start(self, picks: list[Waiting]) -> None:
         def load(tx: Tx, applied: Applied) -> Any:
             task = applied.task
-            params = json.loads(store.submission_params(tx, task.id))
             try:
+                params = json.loads(store.submission_params(tx, task.id))
                 storages = self._hooks.storages(tx, task.executor, params)
-            except EntranceError as error:
+            except Exception as error:  # also a bug, or a row that nobody understands: that ends the task, not the service
                 return error
             return (
                 params,
@@ -297,7 +306,7 @@ class Dispatcher:
             if outcome.applied is None:  # paused or killed meanwhile
                 with self._lock:
                     self.scheduler.finished(pick.id)
-            elif isinstance(outcome.extra, EntranceError):
+            elif isinstance(outcome.extra, Exception):
                 self._unable(outcome.applied.task, outcome.extra)
             else:
                 self._launch(outcome.applied.task, *outcome.extra)
@@ -343,10 +352,13 @@ class Dispatcher:
             self.intake.ended(key, End(ending=Ending.LOST, reason=f"The attempt could not be started: {error}"))
         self._recheck(key)
 
-    def _unable(self, task: Task, error: EntranceError) -> None:
+    def _unable(self, task: Task, error: Exception) -> None:
         """What the attempt needs is not there."""
-        key = AttemptKey(task_id=task.id, number=task.attempt)
-        self.intake.ended(key, End(ending=Ending.FAILED, reason=str(error), may_pass=isinstance(error, MayPass)))
+        key, reason = AttemptKey(task_id=task.id, number=task.attempt), str(error)
+        if not isinstance(error, EntranceError):
+            reason = f"the attempt could not be prepared: {type(error).__name__}"
+            _LOG.exception("attempt not prepared", error, task=task.id)
+        self.intake.ended(key, End(ending=Ending.FAILED, reason=reason, may_pass=isinstance(error, MayPass)))
 
     def _recheck(self, key: AttemptKey) -> None:
         """A kill or pause that was committed before the process existed is carried out now."""

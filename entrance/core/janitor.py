@@ -19,6 +19,7 @@ from common.db.database import Readers
 from common.db.sql import Tx
 from common.db.writer import Writer
 from common.errors import EntranceError, TaskNotFound
+from common.logging import get_log
 from entrance.core.hooks import Hooks
 from entrance.core.intake import carry_out_pairs, strike
 from entrance.core.logs import Logs, Seal
@@ -26,6 +27,7 @@ from entrance.core.uploads import abort_uploads
 from executors.launchers.base import AttemptKey
 
 _DAY_MS = 86_400_000
+_LOG = get_log("entrance.core")
 
 
 class Janitor:
@@ -53,11 +55,19 @@ class Janitor:
             unsettled = store.unsettled_logs(tx)
         for pair, task_id, _, temporary, final in pairs:
             failed = carry_out_pairs(self._offload, [(pair, temporary, final)])
-            with self._readers.read() as tx:
-                task = store.get(tx, task_id)
+            try:
+                with self._readers.read() as tx:
+                    task = store.get(tx, task_id)
+            except TaskNotFound:  # forgotten meanwhile, its rows stay
+                self._writer.call(lambda tx, pair=pair: store.strike_pairs(tx, [pair]))  # type: ignore[misc]
+                continue
             strike(self._writer, self._hooks, task, [(pair, temporary, final)], failed)
         for task_id, offset, lines, body in unsettled:
-            self._logs.settle(task_id, Seal(offset=offset, lines=lines, body=body))
+            try:
+                self._logs.settle(task_id, Seal(offset=offset, lines=lines, body=body))
+            except OSError as error:  # the row still holds the lines, for readers and for the next start
+                _LOG.warning("the end of a log cannot be written", task=task_id, reason=str(error))
+                continue
             self._writer.call(lambda tx, task_id=task_id: store.strike_log_body(tx, task_id))  # type: ignore[misc]
         shutil.rmtree(self._work, ignore_errors=True)
         self._work.mkdir(parents=True, exist_ok=True)
@@ -107,9 +117,9 @@ class Janitor:
             return
         with suppress(OSError, EntranceError):
             if kind == "path":
-                Path(name).unlink(missing_ok=True)
+                self._offload(Path(name).unlink, True)
             elif kind == "prefix":
-                _remove_prefix(name)
+                self._offload(_remove_prefix, name)
             else:
                 return  # uploads: see ``_remove_owned``
             self._writer.call(lambda tx: store.disown(tx, task_id, kind, name))

@@ -282,6 +282,7 @@ class Core:
         elif task.state is State.WAITING_RETRY and task.retry_at is not None:
             self.dispatcher.retry_later(task)
         elif task.state is State.CREATED:
+            self.dispatcher.limit_waiting(task)
             wishes = self.writer.call(lambda tx: self._hooks.added(tx, task, store.submission(tx, task.id)["params"]))
             self.changes.carry_out([Order(task_id=w.task_id, event=w.event) for w in wishes])
 

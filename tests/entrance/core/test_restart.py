@@ -12,7 +12,9 @@ from factories import wait_until
 
 from common.errors import Closing, EntranceError, StartRefused
 from common.task import State
+from entrance.core.hooks import NoHooks
 from entrance.core.lifecycle import Folder
+from entrance.core.logs import Logs
 from entrance.core.model import Caller
 from executors.launchers.base import End, Ending
 
@@ -241,3 +243,52 @@ def test_tasks_survive_many_crashes_and_each_ends_once(lives: Callable[..., Any]
         assert history[-1] in finals and sum(x in finals for x in history) == 1, (task.id, history)
         assert sum("INFO task" in x for x in life.texts(task)) == 1
     assert life.core.scheduler.used == 0 and life.core.scheduler.waiting == {}
+
+
+class _Broken(NoHooks):
+    """Hooks with a bug."""
+
+    def storages(self, tx: Any, executor: str, params: Any) -> Any:
+        raise KeyError("storage")
+
+
+def test_a_task_that_cannot_be_prepared_fails_and_the_service_lives_on(lives: Callable[..., Any]) -> None:
+    life = lives(hooks=_Broken())
+    task = life.submit()
+    assert life.until(task, State.FAILED).reason == "the attempt could not be prepared: KeyError"
+    assert life.until(life.submit(), State.FAILED)
+
+
+def test_a_task_that_never_becomes_ready_times_out_across_a_restart(lives: Callable[..., Any]) -> None:
+    life = lives()
+    task = life.submit(wait_for_ready=True, queuing_timeout_s=10)
+    life.advance(6_000)
+    life.crash()
+    life = lives()
+    assert life.state(task) is State.CREATED
+    life.advance(5_000)
+    assert life.until(task, State.TIMED_OUT).reason == "timed out after 10 s"
+
+
+def test_the_end_of_a_log_that_cannot_be_written_does_not_hold_the_start_up(
+    lives: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    life = lives()
+    task = life.submit()
+    key = life.started(task)
+    life.launcher.sink.log(key, b"2026-01-31 12:00:00.000 INFO x\n" * 5000)
+    life.core.logs.flush(lambda f, *a: f(*a))
+    monkeypatch.setattr(Logs, "close", lambda *_: False)  # as a crash between the commit and the file
+    life.launcher.end(key)
+    life.crash()
+    monkeypatch.undo()
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Logs, "settle", full)
+        life = lives()
+        assert life.texts(task)[-1].endswith("completed with status Success.")
+    life.crash()
+    assert lives().texts(task)[-1].endswith("completed with status Success.")
