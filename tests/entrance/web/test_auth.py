@@ -106,6 +106,15 @@ def test_too_many_wrong_passwords_close_the_door_for_a_minute(make_core: Callabl
     assert auth.login("alice", PASSWORDS["alice"], "1.2.3.4").caller.name == "alice"
 
 
+def test_a_name_of_any_length_costs_no_memory(core: FakeCore) -> None:
+    auth = Auth(core)
+    with pytest.raises(WrongPassword):
+        auth.login("x" * 5_000_000, "no", "1")
+    assert max(map(len, auth._tries._at)) < 100
+    with pytest.raises(WrongPassword):
+        auth.login("alice" + " " * 100, "no", "1")
+
+
 def test_right_passwords_never_close_the_door(make_core: Callable[..., FakeCore]) -> None:
     auth = Auth(make_core(limits__login_tries=2))
     for _ in range(5):
