@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 from flask import Response, request
 
-from common.errors import EntranceError, Forbidden, LogGone, TaskEnded, TaskNotFound
+from common.errors import EntranceError, Forbidden, LogGone, NotStored, TaskEnded, TaskNotFound
 from common.task import State, Task
 from entrance.core.ids import parse_ref
 from entrance.core.model import ActionItem
@@ -66,7 +66,10 @@ def _submit(body: Mapping[str, Any]) -> Response:
         address=the_auth().address(request),
         idempotency_key=request.headers.get("Idempotency-Key", ""),
     )
-    task = the_core().service.submit(the_caller(), wanted)
+    try:
+        task = the_core().service.submit(the_caller(), wanted)
+    except NotStored as error:
+        raise LinkisError("Persist jobRequest error, please submit again later", errno=20052, http=500) from error
     return answer({"execID": task.exec_id, "taskID": task.id, "jobId": task.uuid})
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_service import PASSWORDS, FakeCore
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.errors import EntranceError
+from common.config import load
+from common.errors import EntranceError, NotStored
+from entrance.app import create_app
 from entrance.core.model import Caller, Submission
 from entrance.dialects.linkis.submission import read
 from entrance.dialects.linkis.variables import substituted
@@ -138,3 +142,19 @@ def test_a_value_cannot_break_the_json() -> None:
     made = submission(json.dumps({"path": "${x}", "${x}": 1}), params={"variable": {"x": '", "evil": "${day}'}})
     assert made.params == {"path": '", "evil": "${day}', "${x}": 1}
     assert made.code == '{"path": "${x}", "${x}": 1}', "the history shows what was sent"
+
+
+def test_what_cannot_be_stored_is_told_in_linkis_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    core = FakeCore(tmp_path, load(environ={}, overrides={"service.data": str(tmp_path)}))
+
+    def full(*_: Any) -> Any:
+        raise NotStored("the disk is full")
+
+    monkeypatch.setattr(core.service, "submit", full)
+    client = create_app(core).test_client()
+    client.post("/api/rest_j/v1/user/login", json={"userName": "alice", "password": PASSWORDS["alice"]})
+    body = {"executionContent": {"code": "{}", "runType": "echo"}, "labels": {"engineType": "echo"}}
+    answer = client.post("/api/rest_j/v1/entrance/submit", json=body)
+    core.close()
+    assert answer.status_code == 500 and answer.json is not None
+    assert answer.json["message"] == "error code: 20052, error message: Persist jobRequest error, please submit again later."
