@@ -53,7 +53,8 @@ def _forget(tx: Tx, find: Sql, remove: Sql, before: int) -> list[int]:
 def forget_tasks(tx: Tx, before: int) -> list[int]:
     """Delete tasks that ended before ``before`` (ms), children first; what belongs to them goes with them. Returns ids.
 
-    The last task of a job that is still known stays: without it a complete job would be packed again. Idempotency keys of that age go too.
+    The last task of a job that is still known stays: without it a complete job would be packed again. Idempotency keys of
+    that age go too.
     """
     ids = _forget(tx, _OLD_TASKS, _DELETE_TASK, before)
     if ids:
