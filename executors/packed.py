@@ -9,13 +9,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from common.db.catalogue import Catalogue, Directory, Preparation
+from common.db.catalogue import Car, Catalogue, Directory, Preparation
 from common.db.catalogue.store import pages
 from common.db.contents import Contents, PlacedFile
 from common.errors import ExecutorError
 from common.storage.base import Entry, Report, Storage
 from common.storage.local import shown
 from common.storage.prepared import PREFIX, Blocks, CarBlocks, Part, PreparedStorage
+from executors.packing.inline_blocks import InlineBlocks
 from executors.packing.trees import load_tops
 
 
@@ -109,10 +110,22 @@ class Packing:
     def blocks(self, car_id: int) -> Blocks:
         """See ``Packed``."""
         car = self._catalogue.car(car_id)
-        storage = self._catalogue.storage(car.storage_id) if car is not None and car.storage_id is not None else None
-        if car is None or storage is None:
-            raise ExecutorError("the preparation has no CAR files (inline): its files are in the source alone")
+        if car is None:
+            raise ExecutorError(f"CAR {car_id} is not known any more")
+        if car.storage_id is None:
+            return self._inline_blocks(car)
+        storage = self._catalogue.storage(car.storage_id)
+        if storage is None:
+            raise ExecutorError(f"the storage of {car.storage_path} does not exist any more")
         return CarBlocks(self._storage_of(storage.name), car.storage_path, self._workdir)
+
+    def _inline_blocks(self, car: Car) -> Blocks:
+        attachment = self._catalogue.attachment(car.attachment_id or 0)
+        source = self._catalogue.storage(attachment.storage_id) if attachment is not None else None
+        folder = self._catalogue.data_folder
+        if source is None or folder is None:
+            raise ExecutorError("the CAR has no file, and its source does not exist any more")
+        return InlineBlocks(self._catalogue, car, self._storage_of(source.name), folder, self._workdir)
 
     # ---- the way down
 

@@ -6,6 +6,7 @@ must be closed. It holds its own reading connection, since it may live for long.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,12 +161,16 @@ class ContentService:
         try:
             parts = packing.parts_of(view.file.id, view.path)
             for car_id in {part.car_id for part in parts}:
+                car = catalogue.car(car_id)
+                if car is None or car.storage_id is None:
+                    raise ExecutorError("its CAR has no file")
                 storage.hold(car_id)
         except EntranceError as error:
             storage.close()
-            workdir.rmdir()
+            shutil.rmtree(workdir, ignore_errors=True)
             raise NotFound(f"file '{view.file.id}' is neither in its source nor in a CAR: {error}") from error
-        return _Stored(storage.reader_of(entry, parts), (storage.close, workdir.rmdir))
+        after = (storage.close, lambda: shutil.rmtree(workdir, ignore_errors=True))
+        return _Stored(storage.reader_of(entry, parts), after)
 
     # ---- metadata
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from factories import wait_until
-from trees import derived, vectors
+from trees import contents, derived, vectors
 
 EMPTY_GROUP = 59
 
@@ -150,6 +150,35 @@ def test_a_file_is_retrieved_with_ranges(singularity: Any) -> None:
     deals = singularity.ok("GET", f"/file/{file['id']}/deals")
     assert [d["Deals"] for d in deals] == [[]] * 3
     assert [d["FileRange"]["id"] for d in deals] == [r["id"] for r in file["fileRanges"]]
+
+
+def test_the_files_of_an_inline_preparation_are_extracted_through_its_blocks(singularity: Any, tmp_path: Path) -> None:
+    tree = {
+        "a.bin": {"derivedBuffer": 5_000_000},
+        "d/e/b.txt": "b",
+        "d/same.bin": {"derivedBuffer": 2_100_000},
+        "d/empty": "",
+    }
+    folder = singularity.tree(tree)
+    prep, source = singularity.preparation(folder)
+    singularity.run(prep, source, "start-scan")
+    singularity.service.cli("extract", str(prep), str(tmp_path / "back"))
+    assert contents(tmp_path / "back") == contents(folder)
+    (folder / "a.bin").write_bytes(b"changed")
+    failed = singularity.service.cli("extract", str(prep), str(tmp_path / "again"), check=False)
+    assert failed.returncode == 1
+    assert "a.bin: file has been modified" in failed.stderr
+
+
+def test_a_file_that_has_left_an_inline_preparation_is_nowhere(singularity: Any) -> None:
+    folder = singularity.tree({"a.bin": {"derivedBuffer": 300_000}})
+    prep, source = singularity.preparation(folder)
+    singularity.run(prep, source, "start-scan")
+    found = singularity.ok("GET", f"/preparation/{prep}/source/{source}/explore/%2F")
+    (folder / "a.bin").unlink()
+    file = found["subEntries"][0]["fileVersions"][0]["id"]
+    answer = singularity.call("GET", f"/file/{file}/retrieve")
+    assert (answer.status, answer.json()["err"].endswith(": not found")) == (404, True)
 
 
 def test_a_file_that_has_left_its_source_comes_out_of_its_cars(singularity: Any) -> None:
