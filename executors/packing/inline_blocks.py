@@ -1,7 +1,7 @@
 """The blocks of a CAR without a file, one by one: leaves out of the source files, link nodes out of the sidecar.
 
-The place of a leaf in its file follows from its place in the CAR, which the sidecar's index knows. Holds sixteen bytes for each
-range of the CAR, its link nodes (50 KiB for a GiB), and one open source file. Every block is checked.
+The place of a leaf in its file follows from its place in the CAR, which the sidecar's index knows. Holds sixteen bytes for
+each range of the CAR, its link nodes (50 KiB for a GiB), and one open source file. Every block is checked.
 """
 
 from __future__ import annotations
