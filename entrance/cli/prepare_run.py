@@ -100,10 +100,12 @@ class Run:
         done = sum(int(r.get("bytesDone") or 0) for r in reports)
         known = sum(int(r.get("bytesTotal") or 0) for r in reports)
         over = sum(c["status"] in EXIT_STATUS for c in packs)
+        total = max(known, new[1] if new else 0)
+        whole = bool(packs) and all(c["status"] == "Succeed" for c in packs)
         return Stage(
             name="pack",
-            done=done,
-            total=max(known, new[1] if new else 0),
+            done=total if whole else done,
+            total=total,
             jobs=len(packs),
             jobs_done=over,
             running=any(c["status"] == "Running" for c in packs),
