@@ -104,7 +104,7 @@ def shoot(picture: bytes, name: str) -> None:
 
 def main() -> None:
     IMAGES.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix="lab-") as folder:
         service = Service(data=Path(folder) / "data", settings={"SCHEDULER__SLOTS": "4"}).start()
         try:
             ann = service.user("ann", admin=True)

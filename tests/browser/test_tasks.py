@@ -53,6 +53,7 @@ def test_pages_come_from_the_server(world: World, tab: Tab) -> None:
     tasks = several(world, "PAGED", 27)
     page = tab.go("tasks?creator=PAGED&size=25")
     page.get_by_text("1–25 of 27").wait_for()
+    assert page.get_by_label("Rows").input_value() == "25"
     page.get_by_role("button", name="Next page").click()
     page.get_by_text("26–27 of 27").wait_for()
     wait_until(lambda: rows(page) == [str(tasks[1]), str(tasks[0])])

@@ -27,7 +27,7 @@ export function duration(ms) {
 
 export function time(ms) {
   if (!ms) return "–";
-  return new Intl.DateTimeFormat(lang.value, { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" }).format(ms);
+  return new Intl.DateTimeFormat(lang.value, { dateStyle: lang.value === "zh" ? "short" : "medium", timeStyle: "medium", hourCycle: "h23" }).format(ms);
 }
 
 export function ago(ms, now = Date.now()) {

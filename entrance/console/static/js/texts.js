@@ -59,6 +59,7 @@ export const TEXTS = {
   "plot.soon": ["They are taken once a second while the task runs.", "任务运行时每秒测量一次。"], "plot.short": ["The task ended before there were two.", "任务在获得两次测量之前已结束。"],
   "result.none": ["No result table", "没有结果表"], "result.when": ["A task has one once it has succeeded.", "任务成功后才有结果。"], "result.rows": ["Rows {first}–{last}", "第 {first}–{last} 行"], "result.end": ["No more rows", "没有更多行"],
   "asked.code": ["Parameters", "参数"], "asked.params": ["Settings", "设置"], "asked.source": ["Source", "来源"], "asked.labels": ["Labels", "标签"],
+  "end.succeeded": ["Succeeded", "成功"], "end.failed": ["Failed", "失败"], "end.stopped": ["Stopped", "已停止"], "end.died": ["Its process died", "进程意外退出"], "end.lost": ["Lost, not its fault", "失联（非任务原因）"],
   "history.attempts": ["Attempts", "尝试"], "history.states": ["States", "状态变化"], "history.none": ["It was not started yet.", "尚未启动。"], "history.end": ["End", "结束"],
   "history.from": ["Done at start", "开始时完成量"], "history.to": ["Done at end", "结束时完成量"], "history.cpu": ["CPU time", "CPU 时间"], "history.by": ["by {who}", "由 {who}"],
 

@@ -82,13 +82,13 @@ export function Tasks({ query }) {
         <thead><tr><th class="tick"><input type="checkbox" aria-label=${t("chosen.page")} checked=${whole} onChange=${toggleAll} /></th>
           <th>${t("col.id")}</th><th>${t("col.state")}</th><th>${t("col.executor")}</th>
           <th class="opt">${t("col.creator")}</th>${list.isAdminView && html`<th class="opt">${t("col.user")}</th>`}
-          <th class="opt">${t("priority")}</th><th>${t("col.created")}</th><th class="opt">${t("col.took")}</th>
+          <th class="opt">${t("priority")}</th><th class="opt">${t("col.created")}</th><th class="opt">${t("col.took")}</th>
           <th><span class="sr">${t("col.actions")}</span></th></tr></thead>
         <tbody>${rows.map((task) => html`<${Row} key=${task.taskID} task=${task} users=${list.isAdminView}
           chosen=${chosen.has(task.taskID)} toggle=${toggle} reload=${reload} ask=${(name) => setAction({ name, id: task.taskID })} />`)}</tbody>
       </table></div>`}
       ${data && total > 0 && html`<footer class="foot"><label class="muted">${t("pager.size")}
-        <select value=${size} onChange=${(e) => setQuery({ size: e.target.value, page: "" })}>${SIZES.map((n) => html`<option>${n}</option>`)}</select></label>
+        <select onChange=${(e) => setQuery({ size: e.target.value, page: "" })}>${SIZES.map((n) => html`<option value=${n} selected=${n === size}>${n}</option>`)}</select></label>
         <${Pager} page=${Math.min(page, Math.max(1, Math.ceil(total / size)))} size=${size} total=${total}
           onPage=${(n) => setQuery({ page: n === 1 ? "" : n })} /></footer>`}
     </section>
@@ -116,7 +116,7 @@ function Row({ task, users, chosen, toggle, reload, ask }) {
     <td>${task.engineType}</td><td class="opt">${task.requestApplicationName}</td>
     ${users && html`<td class="opt">${task.umUser}</td>`}
     <td class="opt"><${Priority} value=${task.priority} /></td>
-    <td title=${time(task.createdTime)}>${ago(task.createdTime)}</td>
+    <td class="opt" title=${time(task.createdTime)}>${ago(task.createdTime)}</td>
     <td class="opt num">${task.engineStartTime ? duration((task.requestEndTime ?? Date.now()) - task.engineStartTime) : "–"}</td>
     <td class="row-actions">${!done && (task.paused
       ? html`<${Button} kind="square ghost" icon="play" label=${t("row.resume", { id: task.taskID })} onClick=${() => steer("resume")} />`

@@ -49,7 +49,7 @@ function Plot({ title, series, data, value, now, binary }) {
       if (gone) return;
       const axis = { stroke: resolved("--muted"), grid: { stroke: resolved("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
       plot.current = new UPlot({
-        width: box.current.clientWidth, height: HEIGHT, padding: [8, 8, 0, 0],
+        width: box.current.clientWidth, height: HEIGHT, padding: [8, 30, 0, 0],
         cursor: { points: { size: 6 }, drag: { x: false, y: false }, sync: { key: "task" } }, legend: { show: false },
         scales: { y: { range: (_, low, high) => [0, Math.max(high ?? 0, 1e-9) * 1.1] } },
         series: [{}, ...series.map(({ stroke, fill }) => ({
