@@ -128,6 +128,23 @@ _CHILD_COUNTS = Sql(
         ),
     ).where(t.tasks.c.parent_id == _p("parent_id"))
 )
+_others = func.json_each(_p("besides")).table_valued("value")
+_BELOW = Sql(
+    select(
+        func.count(),
+        func.total(
+            case(
+                (t.tasks.c.state == State.SUCCEEDED.value, 1.0),
+                (t.tasks.c.waits == 1, _p("almost")),
+                (t.progress.c.total > 0, func.min(_p("almost"), t.progress.c.done * 1.0 / t.progress.c.total)),
+                else_=0.0,
+            )
+        ),
+        *[func.coalesce(func.sum(t.progress.c[n]), 0) for n in ("bytes_done", "bytes_total", "files_done", "files_total")],
+    )
+    .select_from(t.tasks.outerjoin(t.progress, t.progress.c.task_id == t.tasks.c.id))
+    .where(t.tasks.c.parent_id == _p("parent_id"), t.tasks.c.id.not_in(select(_others.c.value)))
+)
 _FIRST_FAILURE = Sql(
     select(t.tasks.c.id, t.tasks.c.reason)
     .where(
@@ -243,6 +260,18 @@ class StoredProgress:
     values: Mapping[str, Any]  # done, total, bytes_done, ..., stages as a list of objects
     checkpoint: bytes | None
     merged: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Below:
+    """Children taken together, as far as it is stored; ``fraction`` is the sum of theirs."""
+
+    count: int
+    fraction: float
+    bytes_done: int
+    bytes_total: int
+    files_done: int
+    files_total: int
 
 
 def from_row(row: Sequence[Any]) -> Task:
@@ -510,6 +539,13 @@ def history(tx: Tx, task_id: int) -> list[tuple[Any, ...]]:
 
 def children(tx: Tx, task_id: int) -> list[Task]:
     return [from_row(r) for r in tx.all(_CHILDREN, parent_id=task_id)]
+
+
+def below(tx: Tx, parent_id: int, *, besides: Sequence[int], almost: float) -> Below:
+    """Return how far the children of a task are, but those ``besides``; unless succeeded each counts ``almost`` at most."""
+    row = tx.one(_BELOW, parent_id=parent_id, besides=json.dumps(list(besides)), almost=almost)
+    assert row is not None
+    return Below(**dict(zip((f.name for f in fields(Below)), row, strict=True)))
 
 
 def unfinished(tx: Tx) -> list[Task]:

@@ -263,13 +263,12 @@ class TaskService:
         return self.progress_of(self.get(caller, ref))
 
     def progress_of(self, task: Task) -> TaskProgress:
-        """How far a task is that the caller may see, its children included."""
+        """How far a task is that the caller may see, its children included (of those that run their stages, too)."""
         with self._readers.read() as tx:
             own, rate = self._report(tx, task)
-            children = store.children(tx, task.id) if task.waits or task.active or task.state is State.PAUSED else []
-            below = [(child, self._report(tx, child)[0]) for child in children]
-        total = _sum([own, *(p for _, p in below)])
-        fraction = sum([_fraction(task, own), *(_fraction(c, p) for c, p in below)]) / (1 + len(below))
+            total, fraction = own, _fraction(task, own)
+            if task.waits or task.active or task.state is State.PAUSED:
+                total, fraction = self._with_children(tx, task, own)
         if task.state is State.SUCCEEDED:
             fraction = 1.0
         live = self._live(task)
@@ -286,6 +285,22 @@ class TaskService:
             bytes_per_second=rate if own.bytes_total else None,
             seconds_left=left,
         )
+
+    def _with_children(self, tx: Tx, task: Task, own: Progress) -> tuple[Progress, float]:
+        """Add the children: there may be many thousands, so all but those that run are summed up by the database."""
+        running = [x for x in list(self._intake.live.values()) if x.task.parent_id == task.id and not x.fenced]
+        rest = store.below(tx, task.id, besides=[x.key.task_id for x in running], almost=_ALMOST)
+        reports = [own, *(x.progress for x in running)]
+        total = replace(
+            own,
+            bytes_done=rest.bytes_done + sum(p.bytes_done for p in reports),
+            bytes_total=rest.bytes_total + sum(p.bytes_total for p in reports),
+            files_done=rest.files_done + sum(p.files_done for p in reports),
+            files_total=rest.files_total + sum(p.files_total for p in reports),
+            stages=tuple(s for p in reports for s in p.stages),
+        )
+        done = rest.fraction + _fraction(task, own) + sum(_fraction(x.task, x.progress) for x in running)
+        return total, done / (1 + rest.count + len(running))
 
     def _report(self, tx: Tx, task: Task) -> tuple[Progress, float | None]:
         live = self._live(task)
@@ -582,21 +597,6 @@ def _fraction(task: Task, own: Progress) -> float:
     if task.state is State.SUCCEEDED or task.waits:
         return 1.0 if task.state is State.SUCCEEDED else _ALMOST
     return min(_ALMOST, own.done / own.total) if own.total > 0 else 0.0
-
-
-def _sum(reports: Sequence[Progress]) -> Progress:
-    first = reports[0]
-    if len(reports) == 1:
-        return first
-    return Progress(
-        done=first.done,
-        total=first.total,
-        bytes_done=sum(p.bytes_done for p in reports),
-        bytes_total=sum(p.bytes_total for p in reports),
-        files_done=sum(p.files_done for p in reports),
-        files_total=sum(p.files_total for p in reports),
-        stages=tuple(s for p in reports for s in p.stages),
-    )
 
 
 def _conditions(caller: Caller, which: Filter) -> list[Any]:

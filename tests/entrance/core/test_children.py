@@ -9,7 +9,11 @@ import pytest
 
 from common.errors import Refused
 from common.task import State
+from entrance.core.model import Caller
+from executors.base import Progress, Stage
 from executors.launchers.base import Ending
+
+ANN = Caller(name="ann")
 
 
 @pytest.fixture
@@ -165,3 +169,27 @@ def _ann(life: Any) -> Any:
     from entrance.core.model import Caller
 
     return Caller(name="ann")
+
+
+def test_the_progress_of_a_parent_sums_up_its_children_in_whatever_state(life: Any) -> None:
+    parent = life.submit()
+    key = life.started(parent)
+    done, half, waiting = (life.child(key, name) for name in ("done", "half", "waiting"))
+    life.service.pause(ANN, waiting)
+    sink = life.launcher.sink
+    sink.step(life.started(done), Progress(done=1, total=4, bytes_done=70, bytes_total=70), None)
+    life.launcher.end(life.started(done))
+    sink.step(
+        life.started(half),
+        Progress(done=1, total=2, bytes_done=5, bytes_total=10, stages=(Stage(name="pack", target="x", done=1, total=2),)),
+        None,
+    )
+    sink.step(key, Progress(done=2, total=4, bytes_done=100, bytes_total=200), None)
+    told = life.service.progress(ANN, parent.id)
+    assert told.fraction == pytest.approx((0.5 + 1 + 0.5 + 0) / 4)
+    assert (told.progress.bytes_done, told.progress.bytes_total) == (175, 280)
+    assert [stage.name for stage in told.progress.stages] == ["pack"]
+    life.service.pause(ANN, half)
+    life.until(half, State.PAUSED)
+    again = life.service.progress(ANN, parent.id)
+    assert again.fraction == told.fraction and again.progress.bytes_done == 175
