@@ -491,8 +491,13 @@ def test_a_storage_that_may_come_back_is_tried_again(lives: Callable[..., Any]) 
     assert life.until(life.submit("sleep"), State.WAITING_RETRY).errors == 1
 
 
-def test_an_unexpected_error_in_the_dispatcher_is_told_to_who_must_end_the_service(lives: Callable[..., Any]) -> None:
-    life = lives(hooks=_Hooks(RuntimeError("a bug")))
+def test_an_unexpected_error_in_the_dispatcher_is_told_to_who_must_end_the_service(
+    life: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pick(now: int) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(life.core.scheduler, "pick", pick)
     life.submit("sleep")
     wait_until(lambda: life.failures)
     assert str(life.failures.pop()) == "a bug"
