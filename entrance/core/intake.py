@@ -33,6 +33,8 @@ from executors.launchers.base import AttemptKey, End, Ending, Launcher, Sample, 
 
 STATE_BYTES = 64 * 1024
 RESULT_ROWS = 10_000
+MOST_LOG_BYTES = 16 << 20  # of one log that may wait for the disk
+LOG_SECONDS = 5.0  # and how long a task waits for that
 _OURS = {"meta", "counters", "users", "tokens", "sessions", "keys", "roots", "tasks", "submissions", "progress", "attempts"}
 _OURS |= {"history", "logs", "results", "samples", "owned", "publishing", "idempotency"}
 
@@ -118,7 +120,13 @@ class Intake:
     # ---- the sink
 
     def log(self, key: AttemptKey, block: bytes) -> None:
+        """Raises NotStored when the disk does not take the log: what is said must not fill the memory instead."""
         live = self._live(key)
+        deadline = time.monotonic() + LOG_SECONDS
+        while self._logs.waiting(key.task_id) > MOST_LOG_BYTES and not live.fenced:
+            if time.monotonic() > deadline:
+                raise NotStored("the log of the task cannot be written")
+            time.sleep(0.01)
         self.lines += block.count(b"\n")
         self._logs.append(live.task, block)
 

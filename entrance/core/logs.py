@@ -71,6 +71,7 @@ class _Open:
     size: int = 0  # bytes in the file
     lines: int = 0  # lines in the file
     blocks: list[bytes] = field(default_factory=list)  # not in the file yet
+    waiting: int = 0  # their bytes
     sealed: bool = False
     flushing: bool = False
 
@@ -108,6 +109,7 @@ class Logs:
             log = self._of(before)
             if not log.sealed:
                 log.blocks.append(block)
+                log.waiting += len(block)
                 self._dirty.add(before.id)
 
     def append_lines(self, before: Task, at: int, lines: Sequence[Line]) -> None:
@@ -125,6 +127,11 @@ class Logs:
             size, lines = mend(path)
             return _Open(path=path, size=size, lines=lines)
         return _Open(path=path, blocks=[head(task, self._instance)])
+
+    def waiting(self, task_id: int) -> int:
+        """Return how many bytes of a log are not in its file yet."""
+        log = self._open.get(task_id)
+        return 0 if log is None else log.waiting
 
     def dirty(self) -> bool:
         return bool(self._dirty)
@@ -158,6 +165,7 @@ class Logs:
                     log.size += len(data)
                     log.lines += lines
                     del log.blocks[:taken]
+                    log.waiting = sum(map(len, log.blocks))
                     if not log.blocks:
                         self._dirty.discard(task_id)
         if failure is not None:

@@ -19,6 +19,7 @@ from common.clock import ManualClock
 from common.db import tasks as store
 from common.errors import BadInput, MayPass, NotStored, Refused
 from common.task import State
+from entrance.core import intake
 from entrance.core.hooks import NoHooks
 from entrance.core.intake import carry_out_pairs
 from entrance.core.model import Caller
@@ -187,6 +188,28 @@ def test_a_full_disk_holds_the_end_of_an_attempt_back_until_there_is_room(life: 
     ended.join(10)
     assert life.state(task) is State.SUCCEEDED and life.service.result(ANN, task.id).rows == big
     assert life.texts(task)[-1] == "INFO Congratulations. Your job completed with status Success."
+
+
+def test_a_log_that_the_disk_does_not_take_ends_the_attempt_before_it_fills_the_memory(
+    life: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = life.submit()
+    key = life.started(task)
+    block = b"2026-01-31 12:00:00.000 INFO x\n" * 30_000
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(intake, "LOG_SECONDS", 0.05)
+        patch.setattr(life.core.logs, "flush", full)
+        with pytest.raises(NotStored, match="the log of the task cannot be written"):
+            for _ in range(100):
+                life.launcher.sink.log(key, block)
+        assert life.core.logs.waiting(task.id) < 2 * intake.MOST_LOG_BYTES
+    for _ in range(30):
+        life.launcher.sink.log(key, block)  # waits for the disk, and goes on
+    wait_until(lambda: life.core.logs.waiting(task.id) == 0)
 
 
 def test_ids_are_handed_out_once_over_all_attempts(life: Any) -> None:
