@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -39,6 +40,7 @@ DEFAULT_ROWS = 5000
 MOST_ROWS = 100_000
 MOST_COLUMNS = 500
 HALF_LOG_BYTES = 15 << 20  # of a log that is too long: so much of its head and of its tail
+_WHOLE_LOGS = threading.BoundedSemaphore(2)  # put together at a time: each takes up to 200 MiB
 _CHUNK_LINES = 10_000
 _CHUNK_BYTES = 1 << 20
 
@@ -230,10 +232,11 @@ def open_log() -> Response:
     if place is None or place.kind != "log":
         raise _not_found(path)
     parts: dict[str, list[str]] = {"ERROR": [], "WARN": [], "INFO": [], "ALL": []}
-    for line, level in _whole(place.task):
-        parts[level].append(line)
-        parts["ALL"].append(line)
-    return answer({"log": ["".join(f"{line}\n" for line in lines) for lines in parts.values()]})
+    with _WHOLE_LOGS:
+        for line, level in _whole(place.task):
+            parts[level].append(line)
+            parts["ALL"].append(line)
+        return answer({"log": ["".join(f"{line}\n" for line in lines) for lines in parts.values()]})
 
 
 def _whole(task: Task) -> Iterator[tuple[str, str]]:
