@@ -209,6 +209,7 @@ class Core:
             instance=instance,
             waiting_per_group=s.waiting_per_group,
             max_retries=settings.retry.max_retries,
+            offload=runtime.offload,
         )
         self._warm = False
         self._closing = threading.Event()

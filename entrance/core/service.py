@@ -88,7 +88,9 @@ class TaskService:
         instance: str,
         waiting_per_group: int,
         max_retries: int,
+        offload: Callable[..., Any],
     ) -> None:
+        self._offload = offload  # for what reads many rows
         self._readers, self._writer, self._changes, self._dispatcher = readers, writer, changes, dispatcher
         self._intake, self._logs, self._hooks, self._clock, self._instance = intake, logs, hooks, clock, instance
         self._waiting_per_group, self._max_retries = waiting_per_group, max_retries
@@ -378,7 +380,7 @@ class TaskService:
 
     def page(self, caller: Caller, which: Filter, offset: int = 0, limit: int = 20) -> TaskPage:
         with self._readers.read() as tx:
-            tasks, total = store.page(tx, _conditions(caller, which), offset, limit)
+            tasks, total = self._offload(store.page, tx, _conditions(caller, which), offset, limit)
         return TaskPage(tasks=tasks, total=total)
 
     def queue(self) -> QueueInfo:
@@ -409,7 +411,8 @@ class TaskService:
     def counts(self) -> Mapping[State, int]:
         """Tasks in each state."""
         with self._readers.read() as tx:
-            return store.counts(tx)
+            counts: Mapping[State, int] = self._offload(store.counts, tx)
+            return counts
 
     def executors(self) -> Sequence[Mapping[str, Any]]:
         """Name, summary, JSON schema of the parameters, result columns of each registered executor."""
@@ -511,7 +514,7 @@ class TaskService:
 
     def _selected(self, caller: Caller, which: Filter) -> list[Ref]:
         with self._readers.read() as tx:
-            return list(store.ids_of(tx, _conditions(caller, which)))
+            return list(self._offload(store.ids_of, tx, _conditions(caller, which)))
 
     def set_online(self, online: bool) -> None:
         """Offline: new tasks are refused (Draining), running ones end, queued ones stay."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -529,6 +530,21 @@ def test_slots_are_cores_and_are_never_exceeded(life: Any) -> None:
             break
     wait_until(lambda: all(life.state(t) is State.SUCCEEDED for t in tasks))
     assert life.launcher.most_alive == 32
+
+
+def test_what_reads_many_rows_does_not_hold_up_others(life: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, seen = threading.get_ident(), []
+
+    def elsewhere(function: Callable[..., Any], *arguments: Any) -> Any:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(lambda: (seen.append(threading.get_ident()), function(*arguments))[1]).result()
+
+    task = life.submit()
+    monkeypatch.setattr(life.service, "_offload", elsewhere)
+    assert life.service.page(ANN, Filter(text="IDE")).total == 1
+    assert life.service.act(ANN, "kill", Filter(), dry_run=True) == (1, ())
+    assert sum(life.service.counts().values()) == 1 and life.state(task)
+    assert len(seen) == 3 and here not in seen
 
 
 def test_a_bulk_action_has_one_item_for_each_task_and_no_fault_touches_another(life: Any) -> None:
