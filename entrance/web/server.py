@@ -45,6 +45,8 @@ class FairHandler(WSGIHandler):  # type: ignore[misc]
 
     def MessageClass(self, *args: Any) -> Any:  # noqa: N802 - pywsgi's name
         headers = super().MessageClass(*args)
+        if headers.defects or any(name != name.strip() for name in headers):  # others may read them differently
+            raise Ambiguous("a header line is malformed")
         lengths = headers.get_all("content-length") or []
         encodings = headers.get_all("transfer-encoding") or []
         if (lengths and encodings) or len(lengths) > 1 or len(encodings) > 1:

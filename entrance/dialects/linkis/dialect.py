@@ -10,6 +10,7 @@ from entrance.dialects.linkis.envelope import BASE, ROOT
 from entrance.dialects.linkis.errors import BadVersion, render_error
 from entrance.web.dialect import Dialect, set_caller
 
+OPEN_BODY_BYTES = 64 << 10  # what anybody may have parsed; 10 MiB of JSON hold everybody up for most of a second
 _OPEN = (f"{BASE}/user/", f"{BASE}/gateway/heartbeat")
 
 
@@ -39,5 +40,6 @@ def _enter() -> None:
     if not path.startswith(f"{BASE}/") and path != BASE:
         raise BadVersion(path[len(ROOT) + 1 :].partition("/")[0])
     if request.method == "OPTIONS" or path.startswith(_OPEN):
+        request.max_content_length = OPEN_BODY_BYTES + 1
         return
     set_caller(caller_of(request))

@@ -115,6 +115,12 @@ def test_a_name_of_any_length_costs_no_memory(core: FakeCore) -> None:
         auth.login("alice" + " " * 100, "no", "1")
 
 
+def test_who_is_not_logged_in_cannot_have_a_large_body_parsed(client: FlaskClient) -> None:
+    body = {"userName": "alice", "password": "no", "more": "x" * 70_000}
+    assert client.post(LOGIN, json=body).status_code == 413
+    assert client.post(LOGIN, json={**body, "more": "x" * 60_000}).status_code == 400
+
+
 def test_right_passwords_never_close_the_door(make_core: Callable[..., FakeCore]) -> None:
     auth = Auth(make_core(limits__login_tries=2))
     for _ in range(5):

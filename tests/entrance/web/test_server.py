@@ -54,6 +54,8 @@ def one_answer(connection: socket.socket) -> tuple[int, bytes]:
         b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n",
         b"Content-Length: 2\r\nContent-Length: 3\r\n",
         b"Content-Length: +2\r\n",
+        b"Content-Length : 2\r\n",
+        b"no header\r\nContent-Length: 2\r\n",
         b"Content-Length: 0x2\r\n",
         b"Content-Length: -1\r\n",
         b"Transfer-Encoding: gzip, chunked\r\n",
