@@ -1,7 +1,8 @@
 """Who may enter where: every route of the application x {nobody, another user, the owner, an administrator}.
 
 The declared table is ``tests/data/routes.json``: HTTP codes by rule, method and role. A route that is not in it fails the
-test, so a new one enters with its row. The routes with ``<ref>`` are asked about a running task of the owner.
+test, so a new one enters with its row. The routes with ``<ref>`` are asked about a running task of the owner, those of
+Singularity about a storage ``src`` and a preparation ``prep`` (number 1) of the owner.
 """
 
 from __future__ import annotations
@@ -17,18 +18,21 @@ import pytest
 from factories import wait_until
 from flask import Flask
 
+from common.clock import SystemClock
 from common.config import load
 from common.db.accounts import Accounts
 from common.db.database import FILE_NAME, short_write
 from common.db.migrate import upgrade
+from common.storage.secrets import Secrets
 from common.task import State
 from entrance.app import create_app
-from entrance.core.hooks import NoHooks
 from entrance.core.lifecycle import Core, Folder, PlainRuntime
 from entrance.core.model import Caller, Submission
+from entrance.core.preparations import Preparations
 from entrance.dialects.linkis import wire
 from executors.launchers.base import Attempt, AttemptKey, End, Ending, Sink
 
+SOURCE = Path(__file__).resolve().parent  # any folder with files
 TABLE = Path(__file__).resolve().parents[2] / "data" / "routes.json"
 ROLES = {"nobody": None, "other": "bob", "owner": "alice", "admin": "admin"}
 SUBMIT = {
@@ -47,7 +51,26 @@ BODIES: dict[str, Any] = {  # what makes a request right, by the end of its rule
     "/keys": {"user": "bob"},
     "/users/<name>": {"admin": False},
 }
-VALUES = {"ref": "1", "name": "bob", "number": "1", "access_id": "x", "file": "app.css"}
+VALUES = {
+    "ref": "1",
+    "name": "bob",
+    "number": "1",
+    "access_id": "x",
+    "file": "app.css",
+    "id": "1",
+    "job_id": "0",
+    "type": "local",
+    "provider": "x",
+    "piece_cid": "baga6ea4seaqao7s73y24kcutaosvacpdjgfe5pw76ooefnyqw4ynr3d2y6x2mpq",
+    "path": "x",
+    "rest": "x",
+}
+NAMES = (  # what <name> stands for, by a part of the rule
+    ("/api/preparation/<name>", "prep"),
+    ("/output/<name>", "out"),
+    ("/source/<name>", "src"),
+    ("/api/storage/<name>", "src"),
+)
 
 
 def routes(app: Flask) -> Iterator[tuple[str, str]]:
@@ -99,6 +122,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[st
     tokens = {}
     with short_write(folder / FILE_NAME) as tx:
         accounts = Accounts(tx)
+        accounts.allow(str(SOURCE), now=1)
         for name in ("alice", "bob", "admin"):
             accounts.add_user(name, "", admin=name == "admin", now=1)
             tokens[name] = accounts.add_token(name, now=1)[1]
@@ -115,7 +139,7 @@ def running(template: Path, folder: Path) -> Iterator[Core]:
         locked,
         runtime=PlainRuntime(),
         make_launcher=lambda *_: Lasting(),
-        hooks=NoHooks(),
+        hooks=Preparations(SystemClock(), Secrets.of_folder(folder)),
         failed=lambda error: None,
     )
     core.start()
@@ -131,9 +155,18 @@ def answers(core: Core, tokens: Mapping[str, str], rule: str, method: str) -> di
     alice = Caller(name="alice")
     task = core.service.submit(alice, Submission(executor="sleep", params={}, creator="IDE", door="linkis"))
     wait_until(lambda: core.service.get(alice, task.id).state is State.RUNNING)
+    app, codes = create_app(core), {}
+    mine = {"headers": {"Authorization": f"Bearer {tokens['alice']}"}}
+    for name in ("src", "out"):
+        made = app.test_client().post("/api/storage/local", json={"name": name, "path": str(SOURCE)}, **mine)
+        assert made.status_code == 200, made.text
+    made = app.test_client().post("/api/preparation", json={"name": "prep", "sourceStorages": ["src"]}, **mine)
+    assert made.status_code == 200, made.text
     path = rule
+    for part, name in NAMES:
+        path = path.replace(part, part.replace("<name>", name))
     for name, value in VALUES.items():
-        for form in (f"<{name}>", f"<int:{name}>", f"<path:{name}>"):
+        for form in (f"<{name}>", f"<int:{name}>", f"<path:{name}>", f"<rest:{name}>"):
             path = path.replace(form, "linkis" if rule.startswith("/openapi") else value)
     body = next((b for end, b in BODIES.items() if rule.endswith(end)), None)
     queries = {
@@ -143,7 +176,6 @@ def answers(core: Core, tokens: Mapping[str, str], rule: str, method: str) -> di
         "/openLog": {"path": wire.log_path(task)},
     }
     query = next((q for end, q in queries.items() if rule.endswith(end)), None)
-    app, codes = create_app(core), {}
     for role, user in ROLES.items():
         headers = {"Authorization": f"Bearer {tokens[user]}"} if user else {}
         response = app.test_client().open(path, method=method, headers=headers, json=body, query_string=query)
