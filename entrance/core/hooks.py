@@ -57,6 +57,10 @@ class Hooks(Protocol):
         """Decrypted settings of the storages that an attempt may open, by name."""
         ...
 
+    def results(self, tx: Tx, task: Task, offset: int, limit: int) -> tuple[Sequence[Sequence[Any]], int] | None:
+        """A page of a result that is too long to be stored with its task, and the number of its rows; else None."""
+        ...
+
 
 class NoHooks:
     """A service without a catalogue."""
@@ -84,3 +88,6 @@ class NoHooks:
 
     def storages(self, tx: Tx, executor: str, params: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
         return {}
+
+    def results(self, tx: Tx, task: Task, offset: int, limit: int) -> tuple[Sequence[Sequence[Any]], int] | None:
+        return None

@@ -33,6 +33,7 @@ from entrance.core.making import (
     find_preparation,
 )
 from executors.packing.trees import file_nodes
+from executors.scan import RESULT_ROWS
 
 PRESETS = {
     "porep-32": Sizes(max_size=33_822_867_456, piece_size=32 << 30, min_piece_size=1 << 20),
@@ -155,6 +156,21 @@ class Preparations:
                 storage = catalogue.storage(car.storage_id) if car.storage_id else None
                 records += [storage] if storage else _sources_of(catalogue, car.preparation_id)
         return {record.name: self._settings(record) for record in records}
+
+    def results(self, tx: Tx, task: Task, offset: int, limit: int) -> tuple[Sequence[Sequence[Any]], int] | None:
+        """See ``Hooks``: the files that a scan registered are in the catalogue."""
+        if task.executor != "scan":
+            return None
+        catalogue = Catalogue(tx)
+        rows, total = catalogue.scanned(task.id, offset, limit)
+        if total <= RESULT_ROWS:
+            return None
+        while rows and len(rows) < min(limit, total - offset):  # one page of the catalogue is smaller than what may be asked
+            more, _ = catalogue.scanned(task.id, offset + len(rows), limit - len(rows))
+            if not more:
+                break
+            rows += more
+        return rows, total
 
     # ---- inside
 

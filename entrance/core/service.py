@@ -357,8 +357,11 @@ class TaskService:
         task = self.get(caller, ref)
         with self._readers.read() as tx:
             found = store.result(tx, task.id)
+            long = None if found is None else self._hooks.results(tx, task, offset, limit)
         if found is None:
             return ResultPage(columns=(), rows=(), total=0)
+        if long is not None:
+            return ResultPage(columns=registry.get(task.executor).columns, rows=long[0], total=long[1])
         rows = json.loads(zlib.decompress(found[1]))
         return ResultPage(columns=registry.get(task.executor).columns, rows=rows[offset : offset + limit], total=found[0])
 

@@ -85,6 +85,31 @@ def test_the_result_rows_are_what_was_registered(tmp_path: Path) -> None:
     assert [tuple(row) for row in harness.results] == [("a", 700_000, stat.st_mtime_ns, "", 3)]
 
 
+def test_a_long_result_is_read_from_the_catalogue_by_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from common.db.catalogue import store
+    from entrance.core import preparations
+
+    monkeypatch.setattr(store, "PAGE_ROWS", 4)
+    names = [f"{n:02}" for n in range(30)]
+    harness, source = make(tmp_path, *names)
+    scan(harness, source)
+    task = harness.get(1)
+    with harness.tx() as tx:
+        assert harness.hooks.results(tx, task, 0, 10) is None
+        monkeypatch.setattr(preparations, "RESULT_ROWS", 20)
+        for offset, limit in ((0, 10), (5, 13), (25, 100), (30, 5)):
+            page = harness.hooks.results(tx, task, offset, limit)
+            assert page is not None
+            assert [row[0] for row in page[0]] == names[offset : offset + limit]
+            assert page[1] == 30
+        tx.connection.execute("UPDATE files SET id = id + 1000 WHERE id > 10")  # another source took ids meanwhile
+        tx.connection.execute("UPDATE ranges SET file_id = file_id + 1000 WHERE file_id > 10")
+        tx.connection.execute("UPDATE scans SET last_file_id = 1030")
+        page = harness.hooks.results(tx, task, 7, 9)
+        assert page is not None
+        assert [row[0] for row in page[0]] == names[7:16]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_ranges_keep_their_order_and_fill_their_groups(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)

@@ -280,6 +280,8 @@ class Catalogue:
             return [], 0
         _, attachment_id, first, last = scan
         total = (self._tx.one(s.SCAN_COUNT, first=first, last=last, attachment_id=attachment_id) or (0,))[0]
+        if total == last - first + 1:  # no other scan took ids meanwhile: the page begins at a known one
+            first, offset = first + offset, 0
         rows = self._tx.all(
             s.SCANNED, first=first, last=last, attachment_id=attachment_id, offset=offset, limit=min(limit, PAGE_ROWS)
         )
