@@ -37,6 +37,7 @@ class Packing:
         self._storage_of, self._workdir = storage_of, workdir
         attachments = catalogue.attachments(preparation.id)
         self._several = len(attachments) != 1
+        self._last: tuple[str | None, Directory | None] = (None, None)  # most files are asked for folder by folder
         self._roots: dict[str, Directory] = {}
         for attachment in attachments:
             storage, root = catalogue.storage(attachment.storage_id), catalogue.root(attachment.id)
@@ -47,12 +48,12 @@ class Packing:
 
     def entry(self, path: str) -> Entry | None:
         """See ``Packed``."""
-        if not path:
-            return Entry(path="", size=-1, modified_ns=0, is_dir=True)
-        if self._folder(path) is not None:
-            return Entry(path=path, size=-1, modified_ns=0, is_dir=True)
-        file = self._file(path)
-        return None if file is None else Entry(path=path, size=file.size, modified_ns=file.modified_ns)
+        file = self._file(path) if path else None
+        if file is not None:
+            return Entry(path=path, size=file.size, modified_ns=file.modified_ns)
+        if path and self._folder(path) is None:
+            return None
+        return Entry(path=path, size=-1, modified_ns=0, is_dir=True)
 
     def folders(self, path: str) -> Iterator[Entry]:
         """See ``Packed``."""
@@ -130,6 +131,11 @@ class Packing:
     # ---- the way down
 
     def _folder(self, path: str) -> Directory | None:
+        if path != self._last[0]:
+            self._last = (path, self._find_folder(path))
+        return self._last[1]
+
+    def _find_folder(self, path: str) -> Directory | None:
         label, rest = "", path
         if self._several:
             label, _, rest = path.partition("/")

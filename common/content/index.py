@@ -197,12 +197,14 @@ class IndexReader:
 
     def find(self, cid: bytes) -> list[int]:
         """Return the offsets of all sections with this CID's multihash, ascending; ``[]`` if there are none."""
+        return sorted(self.offsets(cid))
+
+    def offsets(self, cid: bytes) -> Iterator[int]:
+        """Yield the offsets of the sections with this CID's multihash, ascending, found one after the other."""
         parts, _ = cids.split(cid)
-        found: list[int] = []
         for group in self._groups:
             if group.hash_code == parts.hash_code and group.width == len(parts.digest) + 8:
-                found += self._search(group, parts.digest)
-        return sorted(found)
+                yield from self._search(group, parts.digest)
 
     def records(self) -> Iterator[tuple[int, bytes, int]]:
         """Yield (hash code, digest, offset) of every record in order of the file."""
@@ -214,7 +216,7 @@ class IndexReader:
                     end = at + group.width
                     yield group.hash_code, data[at : end - 8], int.from_bytes(data[end - 8 : end], "little")
 
-    def _search(self, group: _Group, digest: bytes) -> list[int]:
+    def _search(self, group: _Group, digest: bytes) -> Iterator[int]:
         low, high = 0, group.records  # the first record that is not below the digest lies in low..high
         page = max(1, _SEARCH_BYTES // group.width)
         while high - low > page:
@@ -223,17 +225,15 @@ class IndexReader:
                 low = middle + 1
             else:
                 high = middle
-        found: list[int] = []
         while low < group.records:
             data = self._read(group, low, min(page, group.records - low))
             for at in range(0, len(data), group.width):
                 record = data[at : at + group.width]
                 if record[:-8] > digest:
-                    return found
+                    return
                 if record[:-8] == digest:
-                    found.append(int.from_bytes(record[-8:], "little"))
+                    yield int.from_bytes(record[-8:], "little")
             low += page
-        return found
 
     def _read(self, group: _Group, first: int, count: int) -> bytes:
         length = count * group.width

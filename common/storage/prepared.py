@@ -294,7 +294,7 @@ class CarBlocks:
     def get(self, cid: bytes) -> bytes:
         """See ``Blocks``. Of several copies the first good one counts."""
         fault: ContentError | None = None
-        for offset in self._index.find(cid):
+        for offset in self._index.offsets(cid):
             try:
                 found, data = read_section(self._reader, offset)
                 cids.verify(cid, data)

@@ -59,7 +59,7 @@ class InlineBlocks:
             cids.verify(cid, self._nodes[cid])
             return self._nodes[cid]
         fault: ContentError | None = None
-        for offset in self._index.find(cid):
+        for offset in self._index.offsets(cid):
             part, first = self._range_at(offset)
             number = (offset - first) // (len(leaf_head(self._chunk_size)) + cids.DIGEST_LENGTH + self._chunk_size)
             at = number * self._chunk_size
