@@ -13,7 +13,7 @@ from harness import Context, Harness, recorded
 
 from common.task import State
 from executors import pack as packing
-from executors import scan as scanning
+from executors import walking
 from executors.base import StopRequested
 from executors.packing import layout
 from executors.packing.line import Line
@@ -72,7 +72,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Checkpoints come often, so that there is something to go on from."""
     monkeypatch.setattr(packing, "CHECKPOINT_SECONDS", 0.03)
     monkeypatch.setattr(packing, "TICK_SECONDS", 0.01)
-    monkeypatch.setattr(scanning, "BATCH_ROWS", 40)
+    monkeypatch.setattr(walking, "BATCH_ROWS", 40)
     monkeypatch.setattr(layout, "BATCH_BYTES", 2 << 20)
     read = Line._read
 

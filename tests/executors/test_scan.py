@@ -16,7 +16,7 @@ from powers import without_override
 from common.content.estimate import range_cost
 from common.storage.local import LocalStorage
 from common.task import State
-from executors import scan as scanning
+from executors import walking
 from executors.base import StopRequested
 
 
@@ -129,8 +129,8 @@ def test_small_batches_change_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     names = [f"{a}/{b}/{c}" for a in "pqr" for b in "xyz" for c in range(5)]
     harness, source = make(tmp_path, *names, size=5000)
     scan(harness, source, maxSize=12_000, minPieceSize=128)
-    monkeypatch.setattr(scanning, "BATCH_ROWS", 1)
-    monkeypatch.setattr(scanning, "QUEUE_FOLDERS", 2)
+    monkeypatch.setattr(walking, "BATCH_ROWS", 1)
+    monkeypatch.setattr(walking, "QUEUE_FOLDERS", 2)
     other = Harness(tmp_path / "other")
     scan(other, source, maxSize=12_000, minPieceSize=128)
     assert recorded(other) == recorded(harness)
@@ -138,7 +138,7 @@ def test_small_batches_change_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_file_of_very_many_ranges_is_spread_over_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scanning, "BATCH_ROWS", 50)
+    monkeypatch.setattr(walking, "BATCH_ROWS", 50)
     harness, source = make(tmp_path, "a", "b", size=1000)
     task = harness.prepare(source, maxSize=20, minPieceSize=1, follow=[])
     stops = 0
@@ -157,7 +157,7 @@ def test_a_file_of_very_many_ranges_is_spread_over_batches(tmp_path: Path, monke
 
 
 def test_ranges_of_a_scan_that_was_killed_are_grouped_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scanning, "BATCH_ROWS", 7)
+    monkeypatch.setattr(walking, "BATCH_ROWS", 7)
     names = [f"{n:02}" for n in range(40)]
     harness, source = make(tmp_path, *names, size=3000)
     task = harness.prepare(source, maxSize=15_000, minPieceSize=128, follow=[])
@@ -181,7 +181,7 @@ def test_ranges_of_a_scan_that_was_killed_are_grouped_first(tmp_path: Path, monk
 
 
 def test_packs_are_queued_as_their_groups_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scanning, "BATCH_ROWS", 10)
+    monkeypatch.setattr(walking, "BATCH_ROWS", 10)
     harness, source = make(tmp_path, *[f"{n:02}" for n in range(30)], size=3000)
     task = harness.prepare(source, maxSize=10_000, minPieceSize=128)
     seen: list[int] = []
