@@ -146,17 +146,6 @@ class Retention:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heartbeat:
-    """Signs of life: of workers, and of clients whose tasks should not outlive them."""
-
-    lease_seconds: int = _key(
-        30, "A worker that is silent for so long is lost, and its attempts with it.", unit="seconds", minimum=5
-    )
-    creators: tuple[str, ...] = _key((), "Tasks of these creators are killed when nobody asks for them any more.")
-    client_seconds: int = _key(30, "How long nobody has asked for such a task.", unit="seconds", minimum=5)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Content:
     """Packed data over HTTP (/piece, /ipfs)."""
 
@@ -210,7 +199,6 @@ class Settings:
     tasks: Tasks = Tasks()
     limits: Limits = Limits()
     retention: Retention = Retention()
-    heartbeat: Heartbeat = Heartbeat()
     content: Content = Content()
     storage: Storages = Storages()
     dataspaces: DataSpaces = DataSpaces()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,7 @@ from executors.launchers.base import AttemptKey, End, Ending, Launcher, Sample, 
 
 STATE_BYTES = 64 * 1024
 RESULT_ROWS = 10_000
+MOST_ATTACHED = 8  # slices in one transaction
 MOST_LOG_BYTES = 16 << 20  # of one log that may wait for the disk
 LOG_SECONDS = 5.0  # and how long a task waits for that
 _OURS = {"meta", "counters", "users", "tokens", "sessions", "keys", "roots", "tasks", "submissions", "progress", "attempts"}
@@ -183,6 +185,7 @@ class Intake:
     def publish(self, key: AttemptKey, pairs: Sequence[tuple[str, str]]) -> None:
         live = self._live(key)
         self._must_be_said(live)
+        self._make_room(live)
         slices = list(live.slices)
 
         def change(tx: Tx) -> list[int]:
@@ -212,22 +215,29 @@ class Intake:
             self.ends.gone(key)
         if live is None or live.key != key:
             return
-        slices = live.slices if end.ending is Ending.SUCCEEDED else []
-        live.slices = []
         while True:
+            merged = live.merged
             try:
+                if end.ending is Ending.SUCCEEDED and not live.fenced:
+                    self._make_room(live)
+                else:
+                    live.slices = []
                 merged = live.merged
-                live.merged += len(slices)
-                self._end(live, end, slices)
+                live.merged += len(live.slices)
+                self._end(live, end, live.slices)
                 break
             except NotStored:
                 live.merged = merged
                 time.sleep(1.0)
             except Closing:
                 return  # the next start takes the task up
-            except EntranceError as error:
+            except Refused:
                 live.merged = merged
-                slices = []
+                live.slices = []  # fenced meanwhile: its rows do not count
+            except (EntranceError, sqlite3.Error, OSError) as error:
+                if end.ending is Ending.FAILED:
+                    raise  # not the rows: the service cannot go on like this
+                live.merged = merged
                 end = End(ending=Ending.FAILED, reason=f"the rows could not be stored: {error}", may_pass=True)
         if self.live.get(key.task_id) is live:
             del self.live[key.task_id]
@@ -298,7 +308,17 @@ class Intake:
     def _merge(self, live: Live) -> None:
         """Store the slices given so far together with the checkpoint that follows them."""
         self._must_be_said(live)
-        slices = list(live.slices)
+        self._make_room(live)
+        self._store_slices(live, list(live.slices))
+        live.reported = False
+
+    def _make_room(self, live: Live) -> None:
+        """Store the first of many slices ahead of the rest: SQLite attaches ten files at most. A later attempt that begins
+        before them gives the same rows again, and they replace these."""
+        while len(live.slices) > MOST_ATTACHED:
+            self._store_slices(live, live.slices[:MOST_ATTACHED])
+
+    def _store_slices(self, live: Live, slices: list[Slice]) -> None:
         live.merged += len(slices)
 
         def change(tx: Tx) -> None:
@@ -311,7 +331,6 @@ class Intake:
         except BaseException:
             live.merged -= len(slices)
             raise
-        live.reported = False
         self._merged(live, slices)
 
     def _merged(self, live: Live, slices: Sequence[Slice]) -> None:
