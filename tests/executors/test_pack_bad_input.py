@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Context, Harness
+from harness import USER, Context, Harness
 from powers import without_override
 
 from common.content import cid as cids
 from common.storage.base import Reader
 from common.storage.local import LocalStorage
 from common.task import State, Task
+from entrance.core.making import attach_output, create_storage
 from executors.packing import layout
 
 
@@ -287,3 +288,19 @@ def test_a_job_without_ranges_has_no_content(tmp_path: Path) -> None:
     harness.add("scan", {"preparation": 1, "source": 1})
     harness.run()
     assert len(files(output)) == 2
+
+
+def test_with_several_outputs_a_car_goes_to_one_that_has_room(tmp_path: Path, small_disk: Path) -> None:
+    harness, _, small = scan(tmp_path)
+    (tmp_path / "roomy").mkdir()
+    harness.allow(tmp_path / "roomy")
+    with harness.tx() as tx:
+        create_storage(tx, user=USER, name="roomy", type="local", path=str(tmp_path / "roomy"), now=0)
+        attach_output(tx, preparation=1, storage="roomy", user=USER, admin=False)
+    (small / "filler").write_bytes(bytes((2 << 20) - 8192))
+    task = pack(harness)
+    assert task.state is State.SUCCEEDED
+    (car,) = harness.catalogue.cars(1)
+    assert (tmp_path / "roomy" / car.storage_path).exists()
+    assert f"{small}: " in harness.reports[task.id].text("WARN")
+    assert "the storage is left out" in harness.reports[task.id].text("WARN")
