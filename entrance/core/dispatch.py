@@ -280,7 +280,7 @@ class Dispatcher:
             task = applied.task
             try:
                 params = json.loads(store.submission_params(tx, task.id))
-                storages = self._hooks.storages(tx, task.executor, params)
+                storages = self._hooks.storages(tx, task.executor, params, task.user)
             except Exception as error:  # also a bug, or a row that nobody understands: that ends the task, not the service
                 return error
             return (

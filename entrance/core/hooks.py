@@ -53,8 +53,10 @@ class Hooks(Protocol):
         """Whether a task of these (resolved) parameters stays ``created`` until a wish says that it is ready."""
         ...
 
-    def storages(self, tx: Tx, executor: str, params: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-        """Decrypted settings of the storages that an attempt may open, by name."""
+    def storages(
+        self, tx: Tx, executor: str, params: Mapping[str, Any], user: str | None = None
+    ) -> Mapping[str, Mapping[str, Any]]:
+        """Decrypted settings of the storages that an attempt may open, by name; only those that ``user`` may open now."""
         ...
 
     def results(self, tx: Tx, task: Task, offset: int, limit: int) -> tuple[Sequence[Sequence[Any]], int] | None:
@@ -86,7 +88,9 @@ class NoHooks:
     def waits(self, executor: str, params: Mapping[str, Any]) -> bool:
         return False
 
-    def storages(self, tx: Tx, executor: str, params: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    def storages(
+        self, tx: Tx, executor: str, params: Mapping[str, Any], user: str | None = None
+    ) -> Mapping[str, Mapping[str, Any]]:
         return {}
 
     def results(self, tx: Tx, task: Task, offset: int, limit: int) -> tuple[Sequence[Sequence[Any]], int] | None:

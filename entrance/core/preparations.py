@@ -16,6 +16,7 @@ from typing import Any
 from common.clock import Clock
 from common.content import profile
 from common.db import transfers
+from common.db.accounts import Accounts
 from common.db.catalogue import Attachment, Catalogue, Preparation, RangeCid, StorageRecord
 from common.db.catalogue.store import pages
 from common.db.sql import Tx
@@ -132,7 +133,9 @@ class Preparations:
             wishes += _decide_daggen(tx, job.attachment_id, daggen, parent)
         return wishes
 
-    def storages(self, tx: Tx, executor: str, params: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    def storages(
+        self, tx: Tx, executor: str, params: Mapping[str, Any], user: str | None = None
+    ) -> Mapping[str, Mapping[str, Any]]:
         """See ``Hooks``."""
         catalogue = Catalogue(tx)
         records: list[StorageRecord] = []
@@ -147,10 +150,10 @@ class Preparations:
             records += _sources_of(catalogue, params["preparation"]) if executor != "daggen" else []
         elif executor == "transfer":
             named = [catalogue.storage(params[side]["storage"]) for side in ("from", "to")]
-            records += [storage for storage in named if storage is not None]
+            records += [storage for storage in named if storage is not None and _may_open(tx, storage, user)]
         elif executor == "verify" and "storage" in params:
             storage = catalogue.storage(params["storage"])
-            records += [storage] if storage else []
+            records += [storage] if storage is not None and _may_open(tx, storage, user) else []
         elif executor == "verify" and "pieceCid" in params:
             for car in filter(None, map(catalogue.car, params.get("cars", ()))):
                 storage = catalogue.storage(car.storage_id) if car.storage_id else None
@@ -377,3 +380,11 @@ def _decide_daggen(tx: Tx, attachment_id: int, daggen: int, parent_id: int | Non
         return []
     why = f"pack job {job} is not complete: task {task_id} is {state.value}" + (f" ({reason})" if reason else "")
     return [Wish(task_id=daggen, event=Hopeless(reason=why))]
+
+
+def _may_open(tx: Tx, storage: StorageRecord, user: str | None) -> bool:
+    """Whether a storage that a task named at its submission is still one that its user may open: names can be given anew."""
+    if user is None or storage.user == user:
+        return True
+    account = Accounts(tx).user(user)
+    return account is not None and account.admin

@@ -248,7 +248,7 @@ def test_tasks_survive_many_crashes_and_each_ends_once(lives: Callable[..., Any]
 class _Broken(NoHooks):
     """Hooks with a bug."""
 
-    def storages(self, tx: Any, executor: str, params: Any) -> Any:
+    def storages(self, tx: Any, executor: str, params: Any, user: Any = None) -> Any:
         raise KeyError("storage")
 
 

@@ -474,7 +474,7 @@ class _Hooks(NoHooks):
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    def storages(self, tx: Any, executor: str, params: Any) -> Any:
+    def storages(self, tx: Any, executor: str, params: Any, user: Any = None) -> Any:
         if executor == "sleep":
             raise self.error
         return {}
