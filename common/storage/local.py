@@ -189,7 +189,7 @@ class LocalStorage:
 
     def _open_file(self, path: str) -> int:
         folder, _, name = path.rpartition("/")
-        if name in _NO_NAMES or "\0" in name:
+        if name in _NO_NAMES or "\0" in name or path.startswith("/"):
             raise StorageForbidden(f"{shown(path)!r} is no path inside a storage")
         try:
             try:
