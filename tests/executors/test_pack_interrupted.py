@@ -115,7 +115,7 @@ def test_kills_at_random_moments_change_nothing(
     harness = prepare(tmp_path, source, output=output)
     kills = 0
     while waiting := harness.tasks(State.QUEUED, State.WAITING_RETRY):
-        patience = chance.uniform(0.0, 0.3 if waiting[0].executor == "pack" else 0.04) if kills < 14 else 60.0
+        patience = chance.uniform(0.0, 0.3) if waiting[0].executor == "pack" and kills < 14 else 60.0
         harness.connection.execute("UPDATE tasks SET errors = 0")
         kills += harness.attempt_killed(waiting[0].id, patience)
     assert {task.state for task in harness.tasks()} == {State.SUCCEEDED}, harness.states()
