@@ -105,24 +105,6 @@ def test_pauses_at_every_second_checkpoint_change_nothing(
     assert resumed
 
 
-@pytest.mark.parametrize("seed", range(6))
-@pytest.mark.timeout(300)
-def test_kills_at_random_moments_change_nothing(
-    source: Path, tmp_path: Path, undisturbed: dict[bool, tuple[object, ...]], seed: int
-) -> None:
-    chance = random.Random(seed)
-    output = seed % 3 != 0
-    harness = prepare(tmp_path, source, output=output)
-    kills = 0
-    while waiting := harness.tasks(State.QUEUED, State.WAITING_RETRY):
-        patience = chance.uniform(0.0, 0.3) if waiting[0].executor == "pack" and kills < 14 else 60.0
-        harness.connection.execute("UPDATE tasks SET errors = 0")
-        kills += harness.attempt_killed(waiting[0].id, patience)
-    assert {task.state for task in harness.tasks()} == {State.SUCCEEDED}, harness.states()
-    assert outcome(harness) == undisturbed[output]
-    assert kills >= 1  # a quick machine is done before the later ones
-
-
 def test_an_attempt_whose_partial_car_is_gone_starts_over_and_says_so(
     source: Path, tmp_path: Path, undisturbed: dict[bool, tuple[object, ...]]
 ) -> None:
