@@ -125,7 +125,7 @@ class DataService:
         secrets = self.secrets() if record.secrets is not None else None
         return open_storage(record.name, settings_of(record, secrets, self.allowed_endpoints))
 
-    def encrypt(self, secrets: Mapping[str, str]) -> bytes | None:
+    def encrypt(self, secrets: Mapping[str, Any]) -> bytes | None:
         """Return the secrets of a storage as they are stored."""
         return self.secrets().encrypt(json.dumps(dict(secrets))) if secrets else None
 

@@ -21,7 +21,6 @@ from common.db.sql import Tx
 from common.errors import AlreadyExists, BadInput, EntranceError, NotFound, StorageNotFound
 from common.storage import TYPES, open_storage
 from common.storage.base import Entry, Storage
-from common.storage.options import SECRET_OPTIONS
 from common.task import OPEN
 from entrance.core import making
 from entrance.core.data import DataService, PreparationView, Ref, find_preparation, find_storage, jobs_of, view_of
@@ -29,9 +28,9 @@ from entrance.core.making import NewPreparation
 from entrance.core.model import Caller
 from entrance.core.preparations import settings_of
 from entrance.core.service import TaskService
+from entrance.core.storage_secrets import join, merged_client, merged_config, split
 from executors.packing.remake import sidecar_path
 
-MASK = "******"
 MOST_ENTRIES = 100_000  # of one folder, in one answer
 
 
@@ -66,14 +65,14 @@ class KeepService:
         path = wanted.path
         if wanted.type == "local":
             path = self._data.read(lambda c: making.checked_folder(c.tx, wanted.path, caller.name))
-        shown, secrets = _split(wanted.config)
+        stored = split(wanted.config, wanted.client_config)
         now = self._data.now()
         record = StorageRecord(
             id=0, name=wanted.name, user=caller.name, type=wanted.type, path=path, config=wanted.config,
             client_config=wanted.client_config,
         )  # fmt: skip
         self._try(record)
-        encrypted = self._data.encrypt(secrets)
+        encrypted = self._data.encrypt(stored.secrets)
         return self._data.change(
             lambda tx: making.create_storage(
                 tx,
@@ -81,8 +80,8 @@ class KeepService:
                 name=wanted.name,
                 type=wanted.type,
                 path=path,
-                config=shown,
-                client_config=wanted.client_config,
+                config=stored.config,
+                client_config=stored.client,
                 secrets=encrypted,
                 now=now,
             )
@@ -93,15 +92,15 @@ class KeepService:
     ) -> StorageRecord:
         """Change some settings of a storage; a masked value changes nothing. Raises NotFound, CannotOpen."""
         record = self._data.storage(caller, ref)
-        settings = settings_of(record, self._data.secrets(), ())
-        whole = {**settings["config"], **{k: v for k, v in config.items() if v != MASK}}
-        client = {**record.client_config, **client_config}
+        known_config, known_client = join(record, self._data.secrets())
+        whole, client = merged_config(known_config, config), merged_client(known_client, client_config)
         self._try(replace(record, config=whole, client_config=client, secrets=None))
-        shown, secrets = _split(whole)
-        encrypted, now = self._data.encrypt(secrets), self._data.now()
+        stored = split(whole, client)
+        encrypted, now = self._data.encrypt(stored.secrets), self._data.now()
 
         def change(tx: Tx) -> StorageRecord:
-            ContentsChanges(tx).update_storage(record.id, json.dumps(shown), json.dumps(client), encrypted, now)
+            shown = (json.dumps(stored.config), json.dumps(stored.client))
+            ContentsChanges(tx).update_storage(record.id, *shown, encrypted, now)
             return find_storage(Catalogue(tx), caller, record.id)
 
         return self._data.change(change)
@@ -310,14 +309,3 @@ def _held(catalogue: Catalogue, car: Car) -> bool:
         other.preparation_id != car.preparation_id and (other.storage_id, other.storage_path) == place
         for other in catalogue.cars_of_piece(car.piece_cid)
     )
-
-
-def _split(config: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Return what of a storage's options may be shown, secrets masked, and the secrets."""
-    secrets = {key: value for key, value in config.items() if is_secret(key) and value}
-    return {key: MASK if key in secrets else value for key, value in config.items()}, secrets
-
-
-def is_secret(key: str) -> bool:
-    """Whether an option of a storage must never be shown."""
-    return key in SECRET_OPTIONS or any(word in key.lower() for word in ("secret", "pass", "token", "key"))

@@ -8,7 +8,6 @@ only this one transaction knows. When a pack or scan ends, daggens that wait for
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from entrance.core.making import (
     create_storage,
     find_preparation,
 )
+from entrance.core.storage_secrets import join
 from executors.packing.trees import file_nodes
 from executors.scan import RESULT_ROWS
 
@@ -259,14 +259,12 @@ class Preparations:
 
 def settings_of(record: StorageRecord, secrets: Secrets | None, allowed_endpoints: Collection[str]) -> dict[str, Any]:
     """Return what ``common.storage.open_storage`` needs to open a storage, its secrets in clear."""
-    config = dict(record.config)
-    if record.secrets is not None and secrets is not None:
-        config |= json.loads(secrets.decrypt(record.secrets))
+    config, client = join(record, secrets)
     return {
         "type": record.type,
         "path": record.path,
         "config": config,
-        "client_config": dict(record.client_config),
+        "client_config": client,
         "allowed_endpoints": allowed_endpoints,
     }
 

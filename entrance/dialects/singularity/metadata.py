@@ -6,18 +6,18 @@ import base64
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from common.db.catalogue import StorageRecord
 from entrance.core.content import Block, PieceMetadata
-from entrance.core.keeping import is_secret
+from entrance.core.storage_secrets import CLIENT_SECRETS, is_secret
 from entrance.dialects.singularity import wire
 
 
 def as_json(found: PieceMetadata) -> wire.Wire:
     """Return the metadata as the API shows it; secret options are left out."""
-    storage = wire.storage(found.storage)
-    storage["config"] = {key: value for key, value in found.storage.config.items() if not is_secret(key)}
+    config, client = _open_settings(found.storage)
     return {
         "car": wire.car(found.car),
-        "storage": storage,
+        "storage": {**wire.storage(found.storage), "config": config, "clientConfig": client},
         "carBlocks": [_block(block, found.car.id) for block in found.blocks],
         "files": [
             {
@@ -52,12 +52,12 @@ def _block(block: Block, car_id: int) -> wire.Wire:
 def as_cbor(found: PieceMetadata) -> bytes:
     """Return the metadata as CBOR; empty fields are left out."""
     car, storage = found.car, found.storage
-    config = {key: value for key, value in storage.config.items() if not is_secret(key)}
+    config, client = _open_settings(storage)
     value = {
         1: _filled(
             {0: car.type, 1: car.piece_cid, 2: car.piece_size, 3: car.root_cid, 4: car.file_size, 5: car.virtual_padding}
         ),
-        2: _filled({1: storage.type, 2: storage.path, 3: config, 4: dict(storage.client_config)}),
+        2: _filled({1: storage.type, 2: storage.path, 3: config, 4: client}),
         3: [
             _filled({1: b.cid, 2: b.offset, 3: b.length, 4: b.head, 5: b.data, 6: b.file_offset, 7: b.file_id})
             for b in found.blocks
@@ -65,6 +65,12 @@ def as_cbor(found: PieceMetadata) -> bytes:
         4: [_filled({1: f.id, 2: path, 3: f.hash, 4: f.size, 5: f.modified_ns}) for f, path in found.files],
     }
     return b"".join(_cbor(value))
+
+
+def _open_settings(storage: StorageRecord) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return config and ClientConfig of a storage without its secrets."""
+    config = {key: value for key, value in storage.config.items() if not is_secret(key)}
+    return config, {key: value for key, value in storage.client_config.items() if key not in CLIENT_SECRETS}
 
 
 def _filled(values: Mapping[int, Any]) -> dict[int, Any]:

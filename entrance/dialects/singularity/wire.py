@@ -19,7 +19,7 @@ from common.db.contents import PlacedFile
 from common.storage.base import Entry
 from common.storage.local import shown
 from entrance.core.data import Explored, FileView, PieceList, PreparationView, SourceView
-from entrance.core.keeping import MASK, is_secret
+from entrance.core.storage_secrets import masked_client, masked_config
 
 Wire = dict[str, Any]
 
@@ -67,9 +67,6 @@ def cid_text(cid: bytes | None) -> str:
 
 
 def storage(record: StorageRecord) -> Wire:
-    client = dict(record.client_config)
-    if client.get("headers"):
-        client["headers"] = dict.fromkeys(client["headers"], MASK)
     return {
         "id": record.id,
         "name": record.name,
@@ -77,8 +74,8 @@ def storage(record: StorageRecord) -> Wire:
         "updatedAt": time_ms(record.updated_at),
         "type": record.type,
         "path": record.path,
-        "config": {key: MASK if value and is_secret(key) else value for key, value in record.config.items()},
-        "clientConfig": client,
+        "config": masked_config(record.config),
+        "clientConfig": masked_client(record.client_config),
     }
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from common.db.database import FILE_NAME
+from common.storage.secrets import Secrets
 
 FIELDS = {"id", "name", "createdAt", "updatedAt", "type", "path", "config", "clientConfig"}
 
@@ -127,3 +133,29 @@ def test_the_list_says_what_a_storage_is_attached_to(singularity: Any) -> None:
     assert [p["name"] for p in found[source]["preparationsAsSource"]] == [name]
     assert [p["name"] for p in found[output]["preparationsAsOutput"]] == [name]
     assert "preparationsAsOutput" not in found[source]
+
+
+def test_headers_that_are_sent_to_a_store_are_encrypted_and_masked(singularity: Any) -> None:
+    name, secret, other = singularity.name("storage"), "bearer-of-the-store-0123", "changed-token-4567"
+    headers = {"Authorization": secret, "X-Team": secret + "-too"}
+    body = {"name": name, "path": str(singularity.tree({})), "clientConfig": {"headers": headers, "clientKey": secret}}
+    masked = {"headers": {"Authorization": "******", "X-Team": "******"}, "clientKey": "******"}
+    assert singularity.ok("POST", "/storage/local", body)["clientConfig"] == masked
+    assert singularity.ok("PATCH", f"/storage/{name}", {"clientConfig": masked})["clientConfig"] == masked
+
+    def kept() -> Any:
+        data = singularity.service.data
+        with closing(sqlite3.connect(data / FILE_NAME)) as database:
+            row = database.execute("SELECT client_config, secrets FROM storages WHERE name = ?", (name,)).fetchone()
+        assert json.loads(row[0]) == masked
+        return json.loads(Secrets.of_folder(data).decrypt(row[1]))["clientConfig"]
+
+    assert kept() == {"headers": headers, "clientKey": secret}
+    changed = {"headers": {"Authorization": other, "X-Team": "******"}}
+    singularity.ok("PATCH", f"/storage/{name}", {"clientConfig": changed})
+    assert kept() == {"headers": {"Authorization": other, "X-Team": secret + "-too"}, "clientKey": secret}
+    for file in singularity.service.data.glob("entrance.db*"):
+        assert secret.encode() not in file.read_bytes()
+        assert other.encode() not in file.read_bytes()
+    masked["headers"] = {"X-Team": "******"}
+    assert singularity.ok("PATCH", f"/storage/{name}", {"clientConfig": masked})["clientConfig"] == masked
