@@ -115,10 +115,8 @@ def _property(field: fields.Field[Any]) -> dict[str, Any]:
     for key in ("title", "description", "examples"):
         if key in field.metadata:
             shown[key] = field.metadata[key]
-    if field.load_default in (list, dict):
-        shown["default"] = field.load_default()
-    elif field.load_default is not missing and not callable(field.load_default):
-        shown["default"] = field.load_default
+    if field.load_default is not missing:
+        shown["default"] = field.load_default() if callable(field.load_default) else field.load_default
     for rule in field.validators:
         shown |= _rule(rule, shown.get("type"))
     return shown

@@ -104,6 +104,11 @@ def test_the_json_schema_tells_what_a_form_needs():
     }  # fmt: skip
 
 
+def test_a_default_that_is_made_anew_each_time_is_shown_too():
+    shown = json_schema(registry.get("scan"))["properties"]["follow"]
+    assert shown["default"] == ["pack"]
+
+
 def test_every_installed_executor_can_be_shown_in_json():
     import json
 
