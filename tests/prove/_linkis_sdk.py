@@ -1,6 +1,6 @@
-"""What ``linkis-python-sdk`` sees of a service, as JSON on standard output. Run by a Python that has the package and nothing of ours.
+"""What ``linkis-python-sdk`` sees of a service, as JSON. Run by a Python that has the package and nothing of ours.
 
-python _linkis_sdk.py URL USER PASSWORD CODES      CODES: JSON, {"scan": ..., "echo": ..., "failing": ...}, what to submit
+python _linkis_sdk.py URL USER PASSWORD CODES      CODES: JSON, what to submit by name
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def main() -> None:
         "scan": told(scanned),
         "echo": told(echoed),
         "raised": raised,
-        "largest": client.execute_code(codes["scan"], largest, "scan", "scan"),
+        "largest": client.execute_code(codes["scan again"], largest, "scan", "scan"),
         "failed": client.execute_code(codes["failing"], message, "echo", "echo"),
         "async": asyncio.run(AsyncClient(config).execute_code(codes["echo"], message, "echo", "echo")),
         "async_failed": asyncio.run(AsyncClient(config).execute_code(codes["failing"], message, "echo", "echo")),

@@ -45,6 +45,7 @@ def linkis_sdk(env: Environment, seed: int) -> str:
     reason = f"tape {chance.randint(1, 99)} cannot be read: Input/output error"
     codes = {
         "scan": json.dumps({"path": str(source), "name": "sdk", "follow": []}),
+        "scan again": json.dumps({"path": str(source), "name": "sdk-again", "follow": []}),
         "echo": json.dumps({"lines": 3}),
         "failing": json.dumps({"lines": 1, "fail": reason}),
     }
