@@ -74,7 +74,10 @@ class JobService:
     # ---- packs
 
     def start_packs(self, caller: Caller, preparation: Ref, source: Ref, job_id: int) -> list[Job]:
-        """Start one pack of a source, or with 0 all that can be; return those that were. Raises NotFound, BadInput."""
+        """Start one pack of a source, or with 0 all that can be; return those that were. Raises NotFound, BadInput.
+
+        One that is started alone still has the ``reason`` of its last failure, as there.
+        """
         refused = f"pack job {job_id} for source '{source}' is running or complete"
         jobs = self._packs(caller, preparation, source, job_id, STARTABLE, refused)
         return self._start_all(caller, jobs, refused if job_id else None)
@@ -124,7 +127,8 @@ class JobService:
                 if refused is not None:
                     raise BadInput(refused) from error
                 return None
-            return self._as(task, job, "ready")
+            started = self._as(task, job, "ready")
+            return replace(started, reason=job.reason) if refused is not None and job.state == "error" else started
 
         if len(jobs) == 1:
             found = [one(jobs[0])]

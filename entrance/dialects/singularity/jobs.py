@@ -47,9 +47,10 @@ def _one(verb: str, type: str, id: str, name: str) -> Response:
 
 @blueprint.on(f"{_SOURCE}/start-pack/<job_id>", ("POST",), answers=_JOBS)
 def start_pack(id: str, name: str, job_id: str) -> Response:
-    """Pack one job, or with 0 all that can be."""
-    jobs = the_jobs().start_packs(the_caller(), ref(id), ref(name), number(job_id))
-    return wire.answer([wire.job(job, the_core().instance) for job in jobs])
+    """Pack one job, or with 0 all that can be; only the latter clears the texts of errors."""
+    alone = number(job_id)
+    jobs = the_jobs().start_packs(the_caller(), ref(id), ref(name), alone)
+    return wire.answer([wire.job(job, the_core().instance, error_kept=alone != 0) for job in jobs])
 
 
 @blueprint.on(f"{_SOURCE}/pause-pack/<job_id>", ("POST",), answers=_JOBS)

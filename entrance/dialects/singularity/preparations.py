@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from flask import Response
 
-from entrance.core.making import checked_name
 from entrance.dialects.singularity import wire
 from entrance.dialects.singularity.blueprint import SingularityBlueprint, ref
 from entrance.dialects.singularity.door import the_data, the_keep
@@ -18,9 +17,7 @@ blueprint = SingularityBlueprint("preparation", "Preparations")
 @blueprint.on("/preparation", ("POST",), answers={200: "the preparation with its storages"})
 def create() -> Response:
     """Make a preparation."""
-    sent = body()
-    checked_name("preparation", sent.text("name"))  # the first check, before the sizes are read
-    return wire.answer(wire.preparation_view(the_keep().create_preparation(the_caller(), new_preparation(sent))))
+    return wire.answer(wire.preparation_view(the_keep().create_preparation(the_caller(), new_preparation(body()))))
 
 
 @blueprint.on("/preparation", answers={200: "preparations with their storages"})

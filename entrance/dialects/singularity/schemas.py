@@ -7,9 +7,17 @@ from typing import Any
 
 from flask import request
 
+from common.content.estimate import next_power_of_two
 from common.content.sizes import parse_size
 from common.errors import BadInput, ContentError
-from entrance.core.making import DEFAULT_MAX_SIZE, DEFAULT_MIN_PIECE_SIZE, NewPreparation, Sizes
+from entrance.core.making import (
+    DEFAULT_MAX_SIZE,
+    DEFAULT_MIN_PIECE_SIZE,
+    NewPreparation,
+    Sizes,
+    checked_name,
+    checked_sizes,
+)
 from entrance.dialects.singularity.blueprint import ref
 from entrance.dialects.singularity.errors import Carried, Plain
 from entrance.web.parsing import json_body
@@ -81,17 +89,28 @@ def unreadable(why: str) -> Plain:
 
 
 def new_preparation(sent: Body) -> NewPreparation:
-    """Return the preparation that a body asks for. Raises Carried for sizes that are none."""
+    """Return the preparation that a body asks for: first its types, then its name, then its sizes in their order.
+
+    Raises Plain for types, BadInput for the name, Carried for sizes that are none.
+    """
+    for key in ("maxSize", "pieceSize", "minPieceSize"):
+        sent.text(key)
+    sources, outputs = sent.texts("sourceStorages"), sent.texts("outputStorages")
+    delete_after_export, no_inline, no_dag = (sent.flag(key) for key in ("deleteAfterExport", "noInline", "noDag"))
+    name = checked_name("preparation", sent.text("name"))
+    max_size = sent.size("maxSize", DEFAULT_MAX_SIZE)
+    piece_size = sent.size("pieceSize", next_power_of_two(max_size))
+    checked_sizes(Sizes(max_size=max_size, piece_size=piece_size, min_piece_size=1))
     return NewPreparation(
-        name=sent.text("name"),
-        sources=[ref(text) for text in sent.texts("sourceStorages")],
-        outputs=[ref(text) for text in sent.texts("outputStorages")],
+        name=name,
+        sources=[ref(text) for text in sources],
+        outputs=[ref(text) for text in outputs],
         sizes=Sizes(
-            max_size=sent.size("maxSize", DEFAULT_MAX_SIZE),
-            piece_size=sent.size("pieceSize", 0) or None,
+            max_size=max_size,
+            piece_size=piece_size,
             min_piece_size=sent.size("minPieceSize", DEFAULT_MIN_PIECE_SIZE),
         ),
-        delete_after_export=sent.flag("deleteAfterExport"),
-        no_inline=sent.flag("noInline"),
-        no_dag=sent.flag("noDag"),
+        delete_after_export=delete_after_export,
+        no_inline=no_inline,
+        no_dag=no_dag,
     )

@@ -141,13 +141,14 @@ def source_status(view: SourceView, instance: str) -> Wire:
 # ---- jobs, files, pieces ------------------------------------------------------------------------------------------
 
 
-def job(record: Job, instance: str) -> Wire:
-    """Return a job; ``instance`` is the worker that has it while it is processing."""
+def job(record: Job, instance: str, *, error_kept: bool = False) -> Wire:
+    """Return a job; ``instance`` is the worker that has it while it is processing. ``error_kept``: its last error is told
+    although it is in another state by now."""
     told: Wire = {
         "id": record.id,
         "type": record.type,
         "state": record.state,
-        "errorMessage": (record.reason or "") if record.state == "error" else "",
+        "errorMessage": (record.reason or "") if error_kept or record.state == "error" else "",
         "errorStackTrace": "",
         "attachmentId": record.attachment_id,
     }

@@ -160,6 +160,9 @@ def test_a_ready_pack_is_paused_and_goes_on(busy: Any) -> None:
     busy.refused(400, text, "POST", f"{path}/pause-pack/{pack}")
     (fourth,) = busy.ok("POST", f"{path}/start-pack/{pack}")
     assert fourth["taskId"] != first["taskId"]
+    assert job(fourth) == {**fresh("pack", "ready"), "errorMessage": "killed by admin"}  # one alone keeps it, all do not
+    busy.service.cli("kill", str(fourth["taskId"]))
+    assert [job(p) for p in busy.ok("POST", f"{path}/start-pack/0")] == [fresh("pack", "ready")]
 
 
 def _blockers(busy: Any) -> list[int]:

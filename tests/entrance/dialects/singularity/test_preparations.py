@@ -35,6 +35,13 @@ def test_a_preparation_has_the_defaults_of_the_contract(singularity: Any) -> Non
     [
         ({"name": "", "maxSize": "much"}, 400, "preparation name '' cannot be all digits or empty: invalid parameter"),
         ({"name": "77"}, 400, "preparation name '77' cannot be all digits or empty: invalid parameter"),
+        ({"name": "x", "pieceSize": "0"}, 400, "pieceSize must be a power of two: invalid parameter"),
+        (
+            {"name": "x", "pieceSize": "3MiB", "minPieceSize": "much"},
+            400,
+            "pieceSize must be a power of two: invalid parameter",
+        ),
+        ({"name": "", "maxSize": 3}, 400, "failed to bind request body: maxSize: expected string, got number"),
         ({"name": "x", "pieceSize": "3MiB"}, 400, "pieceSize must be a power of two: invalid parameter"),
         ({"name": "x", "maxSize": "65GiB"}, 400, "pieceSize cannot be larger than 64 GiB: invalid parameter"),
         ({"name": "x", "maxSize": "1GiB"}, 400, "maxSize needs to be reduced to leave space for padding: invalid parameter"),
