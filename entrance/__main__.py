@@ -10,6 +10,7 @@ from gevent import monkey
 monkey.patch_all()
 
 import argparse
+import gc
 import json
 import os
 import signal
@@ -37,6 +38,7 @@ from entrance.web.server import listen, make_server
 from executors.launchers.local import LocalLauncher
 from executors.launchers.split import SplitLauncher
 
+COLLECT_AFTER = (10_000, 20, 20)  # a request makes some thousand objects, hardly any in cycles
 SWITCH_SECONDS = 0.0001  # how long the writer thread waits for the interpreter (docs/adr/0002)
 SMALL_EXECUTORS = ("echo", "sleep", "command")  # those that need no heavy library
 _LOG = get_log("entrance")
@@ -114,6 +116,9 @@ def _run(settings: Settings) -> int:
         idle_seconds=settings.service.idle_seconds,
     )
     server.start()
+    gc.collect()
+    gc.freeze()  # what is there now stays: no collection need look at it again
+    gc.set_threshold(*COLLECT_AFTER)
     _owner_token(core)
     _announce(folder, host, port)
     gevent.spawn(services_of(core).jobs.start_following)

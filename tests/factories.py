@@ -130,6 +130,7 @@ class Service:
     settings: dict[str, str] = field(default_factory=dict)
     port: int = 0
     program: Sequence[str] = (sys.executable, "-P", "-m", "entrance.cli")  # the command line to use
+    watched: bool = True  # report whatever holds up its event loop; costs a call at every switch
     _answered_at: int | None = None  # length of its log when it last began to answer
     _reports: list[str] = field(default_factory=list)
 
@@ -137,7 +138,7 @@ class Service:
     def environment(self) -> dict[str, str]:
         inherited = {k: v for k, v in os.environ.items() if not (k.startswith("ENTRANCE_") and "__" in k)}
         watch = {"GEVENT_MONITOR_THREAD_ENABLE": "1", "GEVENT_MAX_BLOCKING_TIME": str(LONGEST_BLOCKING_SECONDS)}
-        return inherited | watch | {f"ENTRANCE_{k}": v for k, v in self.settings.items()}
+        return inherited | (watch if self.watched else {}) | {f"ENTRANCE_{k}": v for k, v in self.settings.items()}
 
     def cli(
         self, *arguments: str, check: bool = True, timeout_seconds: float = 120.0, stdin: str | None = None

@@ -91,9 +91,10 @@ _HISTORY = Sql(
     .where(t.history.c.task_id == _p("task_id"))
     .order_by(t.history.c.id)
 )
+_done_so_far = func.coalesce(select(t.progress.c.done).where(t.progress.c.task_id == _p("task")).scalar_subquery(), 0)
 _ADD_ATTEMPT = Sql(
     insert(t.attempts).values(
-        task_id=_p("task_id"), number=_p("number"), started_at=_p("started_at"), done_at_start=_p("done_at_start")
+        task_id=_p("task"), number=_p("number"), started_at=_p("started_at"), done_at_start=_done_so_far
     )
 )
 _END_ATTEMPT = Sql(
@@ -103,7 +104,7 @@ _END_ATTEMPT = Sql(
         ended_at=_p("ended_at"),
         ending=_p("ending"),
         reason=_p("reason"),
-        done_at_end=_p("done_at_end"),
+        done_at_end=_done_so_far,
     )
 )
 _ATTEMPT_COST = Sql(
@@ -385,11 +386,10 @@ def _store(tx: Tx, before: Task, decision: Decision, now: int, ending: str | Non
             who=decision.who or None,
         )
     if after.attempt != before.attempt:
-        row = tx.one(_PROGRESS, task_id=before.id)
-        tx.run(_ADD_ATTEMPT, task_id=before.id, number=after.attempt, started_at=now, done_at_start=row[0] if row else 0)
-        tx.run(_NEW_ATTEMPT_PROGRESS, task=before.id)
+        tx.run(_ADD_ATTEMPT, task=before.id, number=after.attempt, started_at=now)
+        if before.ran:
+            tx.run(_NEW_ATTEMPT_PROGRESS, task=before.id)
     elif before.active and not after.active:
-        row = tx.one(_PROGRESS, task_id=before.id)
         tx.run(
             _END_ATTEMPT,
             task=before.id,
@@ -397,7 +397,6 @@ def _store(tx: Tx, before: Task, decision: Decision, now: int, ending: str | Non
             ended_at=now,
             ending=ending or after.state.value,
             reason=after.reason,
-            done_at_end=row[0] if row else 0,
         )
     return Applied(before=before, decision=decision)
 

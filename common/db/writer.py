@@ -188,9 +188,12 @@ class Writer:
         try:
             connection.execute("BEGIN IMMEDIATE")
             tx = Tx(connection)
-            for item in batch:
-                self._one(connection, tx, item)
-            connection.execute("COMMIT")
+            if len(batch) == 1:
+                self._alone(connection, tx, batch[0])
+            else:
+                for item in batch:
+                    self._one(connection, tx, item)
+                connection.execute("COMMIT")
         except sqlite3.OperationalError as error:  # any other error of the database ends the service
             _roll_back(connection)
             outcome = Outcome(error=_not_stored(error))
@@ -199,6 +202,18 @@ class Writer:
         self.commits += 1
         self.changes += len(batch)
         self._threads.call_soon(partial(_tell, batch))
+
+    def _alone(self, connection: sqlite3.Connection, tx: Tx, item: _Item) -> None:
+        """Carry out the only change of a transaction, which is its savepoint then, and commit or undo it."""
+        try:
+            item.outcome = Outcome(item.change(tx))
+        except Exception as error:
+            if isinstance(error, sqlite3.OperationalError) and not _of_the_statement(error):
+                raise
+            connection.execute("ROLLBACK")
+            item.outcome = Outcome(error=error)
+        else:
+            connection.execute("COMMIT")
 
     def _one(self, connection: sqlite3.Connection, tx: Tx, item: _Item) -> None:
         connection.execute("SAVEPOINT one")

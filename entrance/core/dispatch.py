@@ -193,7 +193,8 @@ class Dispatcher:
 
         What an ended task made and did not publish goes at once too (the janitor would find it later).
         """
-        self._chores.put(lambda: self._offload(shutil.rmtree, live.workdir, True))
+        if live.workdir.exists():
+            self._chores.put(lambda: self._offload(shutil.rmtree, live.workdir, True))
         if live.owns:
             self._chores.put(lambda: self.release(live.key.task_id))
         if live.task.job_id is not None:
@@ -285,7 +286,7 @@ class Dispatcher:
                 return error
             return (
                 params,
-                store.stored_progress(tx, task.id),
+                store.stored_progress(tx, task.id) if task.attempt > 1 else None,
                 storages,
                 store.samples(tx, task.id) if task.attempt > 1 else None,
                 store.ran_ms(tx, task.id) if task.running_timeout_s or self._settings.running_timeout_s else 0,

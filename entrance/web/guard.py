@@ -96,8 +96,10 @@ class Guard:
 
     def _headers(self, response: Response) -> Response:
         headers = response.headers
+        named = {name.lower() for name, _ in headers}
         for name, value in _HEADERS:
-            headers.setdefault(name, value)
+            if name.lower() not in named:
+                headers.add(name, value)
         origin = request.headers.get("Origin")
         if origin is not None and self._origins:
             headers.add("Vary", "Origin")

@@ -11,18 +11,23 @@ Imported by ``entrance.__main__`` alone, after the patching.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import gevent
 from gevent import socket as sockets
 from gevent.pool import Pool
-from gevent.pywsgi import WSGIHandler, WSGIServer
+from gevent.pywsgi import OldMessage, WSGIHandler, WSGIServer
 
 BACKLOG = 1024
 SMALL_ANSWER_BYTES = 64 << 10  # sent together with the head
 MAX_DISCARDED_BYTES = 16 << 20  # read of a refused body, so that the client sees the answer
 
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 64 << 10  # of one line
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s"
 
 
@@ -43,10 +48,19 @@ class FairHandler(WSGIHandler):  # type: ignore[misc]
         gevent.sleep(0)
         return super().handle_one_request()
 
-    def MessageClass(self, *args: Any) -> Any:  # noqa: N802 - pywsgi's name
-        headers = super().MessageClass(*args)
-        if headers.defects or any(name != name.strip() for name in headers):  # others may read them differently
-            raise Ambiguous("a header line is malformed")
+    def MessageClass(self, lines: Any, _: int) -> Any:  # noqa: N802 - pywsgi's name
+        """Read the header lines (RFC 9112, section 5; folded lines are refused, as it asks)."""
+        headers = OldMessage()
+        for _ in range(MAX_HEADERS + 1):
+            line = lines.readline(MAX_HEADER_BYTES + 1)
+            if line in (b"\r\n", b"\n", b""):
+                break
+            name, colon, value = line.decode("iso-8859-1").partition(":")
+            if not colon or not _TOKEN.fullmatch(name) or len(line) > MAX_HEADER_BYTES:  # others may read it differently
+                raise Ambiguous("a header line is malformed")
+            headers[name] = value.strip(" \t\r\n")
+        else:
+            raise Ambiguous("there are too many header lines")
         lengths = headers.get_all("content-length") or []
         encodings = headers.get_all("transfer-encoding") or []
         if (lengths and encodings) or len(lengths) > 1 or len(encodings) > 1:

@@ -62,8 +62,12 @@ class Environment:
         return done
 
     def service(self, name: str = "data", **settings: str) -> Service:
-        """Return a service of the clone in a data folder of its own, not yet started; it is stopped after the claim."""
-        made = Service(data=self.scratch / name, settings=settings, program=(str(self.root / "bin" / "entrance"),))
+        """Return a service of the clone in a data folder of its own, not yet started; it is stopped after the claim.
+
+        It runs as an operator's does: what the tests watch besides is left out, for it costs time.
+        """
+        program = (str(self.root / "bin" / "entrance"),)
+        made = Service(data=self.scratch / name, settings=settings, program=program, watched=False)
         self.services.append(made)
         return made
 

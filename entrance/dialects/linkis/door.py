@@ -19,8 +19,9 @@ from entrance.web.state import the_auth
 def caller_of(req: Request) -> Caller:
     """Return who makes a request. Raises NotLoggedIn and its kin."""
     auth = the_auth()
-    code = req.headers.get("Token-Code", req.cookies.get("Token-Code"))
-    user = req.headers.get("Token-User", req.cookies.get("Token-User"))
+    cookies = req.cookies if "HTTP_COOKIE" in req.environ else {}
+    code = req.headers.get("Token-Code", cookies.get("Token-Code"))
+    user = req.headers.get("Token-User", cookies.get("Token-User"))
     if code is not None and user is not None:
         if not code.strip() or not user.strip():
             raise TokenRefused("pair")
@@ -28,12 +29,12 @@ def caller_of(req: Request) -> Caller:
     else:
         found = auth.bearer(req, user)
         if found is None:
-            ticket = req.cookies.get(COOKIE)
+            ticket = cookies.get(COOKIE)
             if not ticket:
                 raise NotLoggedIn
             return auth.session(ticket)
         caller = found
-    if req.headers.get("Token-Alive", "").lower() == "true" and COOKIE not in req.cookies:
+    if req.headers.get("Token-Alive", "").lower() == "true" and COOKIE not in cookies:
         _keep_alive(caller)
     return caller
 
