@@ -264,9 +264,10 @@ class FakeService(TaskService):
         self._entry(caller, ref)
         return ResultPage(columns=[Column(name="message")], rows=[["ok"]], total=1)
 
-    def children(self, caller: Caller, ref: Ref) -> Sequence[Task]:
+    def children(self, caller: Caller, ref: Ref, offset: int = 0, limit: int = 500) -> TaskPage:
         parent = self._entry(caller, ref).task.id
-        return [e.task for e in self.entries.values() if e.task.parent_id == parent]
+        found = [e.task for e in self.entries.values() if e.task.parent_id == parent]
+        return TaskPage(tasks=found[offset : offset + limit], total=len(found))
 
     def attempts(self, caller: Caller, ref: Ref) -> Sequence[AttemptRecord]:
         task = self._entry(caller, ref).task

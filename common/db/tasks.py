@@ -639,11 +639,12 @@ def strike_pairs(tx: Tx, ids: Sequence[int]) -> None:
     tx.many(_STRIKE_PAIR, [{"pair": i} for i in ids])
 
 
-def page(tx: Tx, conditions: Sequence[Any], offset: int, limit: int) -> tuple[list[Task], int]:
+def page(tx: Tx, conditions: Sequence[Any], offset: int, limit: int, oldest_first: bool = False) -> tuple[list[Task], int]:
     """Return a page of the tasks that meet all conditions (SQLAlchemy expressions), newest first, and their number."""
     where = and_(*conditions) if conditions else and_(t.tasks.c.id > 0)
     total = tx.query(select(func.count()).select_from(t.tasks).where(where))[0][0]
-    rows = tx.query(select(*_COLUMNS).where(where).order_by(t.tasks.c.id.desc()).offset(offset).limit(limit))
+    order = t.tasks.c.id if oldest_first else t.tasks.c.id.desc()
+    rows = tx.query(select(*_COLUMNS).where(where).order_by(order).offset(offset).limit(limit))
     return [from_row(r) for r in rows], total
 
 

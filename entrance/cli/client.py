@@ -20,6 +20,7 @@ from common.errors import EntranceError, NotFound
 
 LINKIS_BASE = "/api/rest_j/v1"
 SINGULARITY_BASE = "/api"
+CHILDREN = 500  # in one answer
 REQUEST_SECONDS = 60.0
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 2.0
@@ -196,6 +197,16 @@ class Client:
             raise Rejected(str(envelope.get("message") or ""), answer.status, envelope)
         data = envelope.get("data")
         return data if isinstance(data, dict) else {}
+
+    def children(self, task: object) -> list[dict[str, Any]]:
+        """Return the records of all children of a task, oldest first, page by page."""
+        found: list[dict[str, Any]] = []
+        while True:
+            query = {"pageNow": len(found) // CHILDREN + 1, "pageSize": CHILDREN}
+            told = self.linkis("GET", f"/entrance/{part(task)}/children", query=query)
+            found += told["tasks"]
+            if len(told["tasks"]) < CHILDREN:
+                return found
 
     def singularity(
         self,

@@ -125,7 +125,7 @@ class Run:
 
     def _children(self) -> list[Mapping[str, Any]]:
         """Return the packs and daggens as records of the history."""
-        below = [child for task in self.tasks for child in self._ask(task, "children").get("tasks") or []]
+        below = [child for task in self.tasks for child in self.client.children(task)]
         return [
             c for c in [*below, *map(self._record, self.tasks[1:])] if c["executeApplicationName"] == "daggen" or c in below
         ]

@@ -197,7 +197,7 @@ def show(env: Env, task_id: str) -> None:
         "progress": client.linkis("GET", f"/entrance/{number}/progress"),
         "attempts": _listed(client, number, "attempts"),
         "history": _listed(client, number, "history"),
-        "children": _listed(client, number, "children", "tasks"),
+        "children": client.children(number),
         "result": result_page(client, task) if task["status"] == "Succeed" else None,
     }
     if env.json:
@@ -237,8 +237,8 @@ def state_word(task: Mapping[str, Any]) -> str:
     return STATES.get(str(task["status"]), str(task["status"]))
 
 
-def _listed(client: Client, number: str, what: str, key: str = "") -> list[dict[str, Any]]:
-    found = client.linkis("GET", f"/entrance/{number}/{what}").get(key or what)
+def _listed(client: Client, number: str, what: str) -> list[dict[str, Any]]:
+    found = client.linkis("GET", f"/entrance/{number}/{what}").get(what)
     return found if isinstance(found, list) else []
 
 

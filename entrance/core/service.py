@@ -14,6 +14,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from datetime import date
 from typing import Any
 
 from sqlalchemy import or_
@@ -60,6 +61,7 @@ from entrance.core.model import (
     TaskProgress,
     WorkerInfo,
 )
+from entrance.core.variables import substituted
 from executors import registry
 from executors.base import Progress
 from executors.launchers.base import Sample
@@ -365,10 +367,12 @@ class TaskService:
         rows = json.loads(zlib.decompress(found[1]))
         return ResultPage(columns=registry.get(task.executor).columns, rows=rows[offset : offset + limit], total=found[0])
 
-    def children(self, caller: Caller, ref: Ref) -> Sequence[Task]:
+    def children(self, caller: Caller, ref: Ref, offset: int = 0, limit: int = 500) -> TaskPage:
+        """A page of the tasks right below one, oldest first."""
         task = self.get(caller, ref)
         with self._readers.read() as tx:
-            return store.children(tx, task.id)
+            tasks, total = self._offload(store.page, tx, [t.tasks.c.parent_id == task.id], offset, limit, True)
+        return TaskPage(tasks=tasks, total=total)
 
     def attempts(self, caller: Caller, ref: Ref) -> Sequence[AttemptRecord]:
         task = self.get(caller, ref)
@@ -461,20 +465,23 @@ class TaskService:
         return self.get(caller, task.id)
 
     def rerun(self, caller: Caller, ref: Ref) -> Task:
-        """Submit an ended task's work again, as a new task."""
+        """Submit an ended task's work again, as a new task: names and dates are resolved anew."""
         task = self.get(caller, ref, "rerun")
         if not task.state.final:
             raise Conflict("the task has not ended yet")
         record = self.submission(caller, task.id)
         try:
-            raw = json.loads(record.code)
+            given = json.loads(record.code)
         except ValueError:
-            raw = record.params
+            given = None
+        variables = record.settings.get("variable")
         return self.submit(
             caller,
             Submission(
                 executor=task.executor,
-                params=raw if isinstance(raw, dict) else record.params,
+                params=substituted(given, variables if isinstance(variables, dict) else {}, today=date.today())
+                if isinstance(given, dict)
+                else record.params,
                 creator=task.creator,
                 door=task.door,
                 run_type=task.run_type,

@@ -20,6 +20,8 @@ from entrance.dialects.linkis.schemas import Actions, Priority
 from entrance.web.dialect import the_caller
 from entrance.web.state import the_core
 
+CHILDREN = 500  # in one answer
+
 blueprint = LinkisBlueprint("own", "Beyond Linkis")
 
 
@@ -47,10 +49,17 @@ def _priority(value: Any) -> int:
     raise BadInput(f"priority must be 0 to {int(Level.CRITICAL)} or one of {', '.join(Level.__members__)}")
 
 
-@blueprint.on("/entrance/<ref>/children", data={"tasks": "array: as in jobhistory/list, oldest first"})
+@blueprint.on(
+    "/entrance/<ref>/children",
+    query={"pageNow": "integer: from 1", "pageSize": f"integer: {CHILDREN} when missing, and at most"},
+    data={"tasks": "array: as in jobhistory/list, oldest first", "totalPage": "integer: number of children"},
+)
 def children(ref: str) -> Response:
     """The children of a task."""
-    return answer({"tasks": rows(the_core().service.children(the_caller(), ref))})
+    size = min(max(1, query.integer("pageSize", CHILDREN)), CHILDREN)
+    offset = (max(1, query.integer("pageNow", 1)) - 1) * size
+    found = the_core().service.children(the_caller(), ref, offset, size)
+    return answer({"tasks": rows(found.tasks), "totalPage": found.total})
 
 
 @blueprint.on("/entrance/<ref>/attempts", data={"attempts": "array: oldest first"})

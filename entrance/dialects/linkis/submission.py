@@ -14,8 +14,8 @@ from typing import Any
 from common.errors import BadInput
 from common.task import Priority
 from entrance.core.model import Caller, Submission
+from entrance.core.variables import substituted
 from entrance.dialects.linkis.errors import LinkisError
-from entrance.dialects.linkis.variables import substituted
 from entrance.web.parsing import parse
 
 PRIORITY_KEY = "wds.linkis.engine.runtime.priority"

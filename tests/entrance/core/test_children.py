@@ -57,6 +57,13 @@ def test_a_parent_whose_children_have_ended_ends_with_its_own_work(life: Any) ->
     assert life.state(parent) is State.SUCCEEDED
 
 
+def test_children_are_listed_oldest_first_page_by_page(family: Any) -> None:
+    life, parent, (a, b) = family
+    pages = [life.service.children(ANN, parent.id, offset, 1) for offset in (0, 1, 2)]
+    assert [[task.id for task in page.tasks] for page in pages] == [[a], [b], []]
+    assert [page.total for page in pages] == [2, 2, 2]
+
+
 def test_the_same_key_is_the_same_child(life: Any) -> None:
     key = life.started(life.submit())
     assert life.child(key, "a") == life.child(key, "a") != life.child(key, "b")

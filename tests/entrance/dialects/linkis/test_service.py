@@ -52,6 +52,22 @@ def test_the_same_idempotency_key_gives_the_first_answer_again(tight: Service) -
     assert bob.post(f"{LINKIS}/entrance/submit", body, headers=headers).data != first
 
 
+def test_a_rerun_fills_in_the_variables_again(tight: Service) -> None:
+    body = {
+        "executionContent": {"code": '{"fail": "${why}"}', "runType": "echo"},
+        "labels": {"engineType": "echo", "userCreator": "admin-again"},
+        "params": {"variable": {"why": "no reason"}},
+    }
+    task = tight.http.post(f"{LINKIS}/entrance/submit", body).data["taskID"]
+    tight.wait_for(task, "Failed")
+    asked = tight.http.post(f"{LINKIS}/entrance/actions", {"action": "rerun", "ids": [task]}).data
+    again = asked["items"][0]["taskID"]
+    tight.wait_for(again, "Failed")
+    reasons = [tight.http.get(f"{LINKIS}/jobhistory/{n}/get").data["task"]["errDesc"] for n in (task, again)]
+    assert again != task
+    assert reasons == ["no reason", "no reason"]
+
+
 def test_a_reader_that_sends_back_from_line_gets_every_line_once_and_in_order(tight: Service) -> None:
     task = submit(tight, "reader", "echo", {"lines": 3000, "seconds": 1.5}).data["taskID"]
     lines: list[str] = []

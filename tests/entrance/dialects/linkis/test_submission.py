@@ -17,7 +17,7 @@ from common.errors import EntranceError, NotStored
 from entrance.app import create_app
 from entrance.core.model import Caller, Submission
 from entrance.dialects.linkis.submission import read
-from entrance.dialects.linkis.variables import substituted
+from entrance.core.variables import substituted
 
 ALICE = Caller(name="alice")
 TODAY = date(2026, 3, 1)
