@@ -118,8 +118,8 @@ class Client:
         return self.request("DELETE", path, query)
 
 
-def sign(secret: str, method: str, target: str, headers: Mapping[str, str]) -> str:
-    """Return the signature of a request as the contract's chapter 2 says."""
+def string_to_sign(method: str, target: str, headers: Mapping[str, str]) -> str:
+    """Return what is signed of a request, as the contract's chapter 2 says."""
     lower = {name.lower(): value for name, value in headers.items()}
     path, _, query = target.partition("?")
     resources = sorted(p for p in query.split("&") if p.split("=")[0] in SUB_RESOURCES)
@@ -132,7 +132,12 @@ def sign(secret: str, method: str, target: str, headers: Mapping[str, str]) -> s
         *[f"{name}:{lower[name]}" for name in sorted(lower) if name.startswith("x-amz-")],
         path + ("?" + "&".join(resources) if resources else ""),
     ]
-    digest = hmac.new(secret.encode(), "\n".join(lines).encode(), hashlib.sha1).digest()
+    return "\n".join(lines)
+
+
+def sign(secret: str, method: str, target: str, headers: Mapping[str, str]) -> str:
+    """Return the signature of a request."""
+    digest = hmac.new(secret.encode(), string_to_sign(method, target, headers).encode(), hashlib.sha1).digest()
     return base64.b64encode(digest).decode()
 
 
