@@ -13,6 +13,7 @@ import random
 import shutil
 import signal
 import time
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -316,25 +317,32 @@ class Harness:
         self.sweep()
         return self.get(task_id)
 
-    def attempt_killed(self, task_id: int, after_seconds: float) -> bool:
-        """Run one attempt in a process of its own and kill it; True if it was killed, False if it ended before."""
+    def attempt_killed(self, task_id: int, after_seconds: float = 60.0, hook: Hook | None = None) -> bool:
+        """Run one attempt in a process of its own and kill it; True if it was killed, False if it ended before.
+
+        A hook may be the one that kills it, from inside. What an attempt that raises says is on standard error.
+        """
         self.connection.close()
         child = os.fork()
         if child == 0:
+            status = 1
             try:
                 self.reopen()
-                self.attempt(task_id)
+                self.attempt(task_id, hook)
+                status = 0
+            except BaseException:
+                traceback.print_exc()
             finally:
-                os._exit(0)
-        killed = False
+                os._exit(status)
         end = time.monotonic() + after_seconds
-        while os.waitpid(child, os.WNOHANG)[0] == 0:
+        while (found := os.waitpid(child, os.WNOHANG))[0] == 0:
             if time.monotonic() >= end:
                 os.kill(child, signal.SIGKILL)
-                os.waitpid(child, 0)
-                killed = True
+                found = os.waitpid(child, 0)
                 break
             time.sleep(0.001)
+        killed = os.WIFSIGNALED(found[1])
+        assert killed or os.WEXITSTATUS(found[1]) == 0, "the attempt ended with an error of the harness"
         self.reopen()
         if killed:
             self.recover()
@@ -342,6 +350,7 @@ class Harness:
             shutil.rmtree(self.folder / "work" / f"{task.id}-{task.attempt}", ignore_errors=True)
             if task.active:
                 self.apply(task_id, Failed(attempt=task.attempt, reason="its process died", may_pass=True))
+            self.sweep()
         return killed
 
     def recover(self) -> None:

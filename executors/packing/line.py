@@ -92,7 +92,6 @@ class Line:
         self._children: list[Child] = []  # leaves of the range that is open
         self._position = slabs.complete * SLAB_PAYLOAD  # of the CAR: what lies before is in the tree or the seam
         self._seam = bytearray(SLAB_PAYLOAD)
-        self.root = b""  # CID of the first block
 
     # ---- the side of the task's main thread
 
@@ -253,10 +252,10 @@ class Line:
     def _in_order(self, batch: Batch, view: memoryview, spare: bytearray) -> Slabs:
         """Do what has an order; return what is to be hashed of the piece."""
         self._link(batch, view)
-        if batch.block == 0:
+        if batch.offset == 0:  # an attempt that goes on at the first block finds the header written
             hole = batch.holes[0]
-            self.root = bytes(view[hole - cids.PREFIX_LENGTH : hole + cids.DIGEST_LENGTH])
-            view[: car.HEADER_LENGTH] = car.header(self.root)
+            root = bytes(view[hole - cids.PREFIX_LENGTH : hole + cids.DIGEST_LENGTH])
+            view[: car.HEADER_LENGTH] = car.header(root)
         at = self._position - batch.offset  # above 0 only where an earlier attempt has hashed the first bytes
         if at >= batch.length:
             return Slabs()

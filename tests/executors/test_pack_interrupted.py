@@ -1,22 +1,32 @@
-"""Packs and scans that are paused or killed at any moment: the same bytes and rows at the end, nothing left over."""
+"""Scans, packs, daggens that are paused or killed at any moment: the same bytes and rows at the end, nothing left over."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
+import os
 import random
 import shutil
+import signal
 import time
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from harness import Context, Harness, recorded
 
-from common.task import State
+from common.content.kernel import SLAB_PAYLOAD
+from common.task import State, Task
 from executors import pack as packing
 from executors import walking
 from executors.base import StopRequested
 from executors.packing import layout
 from executors.packing.line import Line
+
+SEEDS = int(os.environ.get("INTERRUPTION_SEEDS", "4"))
+LONGEST_SECONDS = {"scan": 0.04, "pack": 0.3, "daggen": 0.08}
+"""How long an attempt may live before it is killed."""
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +113,97 @@ def test_pauses_at_every_second_checkpoint_change_nothing(
     assert outcome(harness) == undisturbed[output]
     assert attempts > 8
     assert resumed
+
+
+@pytest.mark.parametrize("border", [1, 2, 3, 16])
+def test_a_pack_goes_on_from_wherever_a_checkpoint_can_be(
+    source: Path, tmp_path: Path, undisturbed: dict[bool, tuple[object, ...]], monkeypatch: pytest.MonkeyPatch, border: int
+) -> None:
+    """The first slab border lies in the first block, the sixteenth in the last leaf of a range with a link node."""
+
+    def save(line: Line) -> tuple[layout.Cursor, bytes] | None:
+        with line._lock:
+            if line._reached.offset < border * SLAB_PAYLOAD:
+                return None
+            return line._planner.cursors[border], line.slabs.save(border)
+
+    def stop(kind: str, context: Context) -> None:
+        if kind == "step" and context.report.checkpoints:
+            raise StopRequested
+
+    harness = prepare(tmp_path, source)
+    harness.run(only="scan")
+    (pack,) = harness.tasks(State.QUEUED)
+    with monkeypatch.context() as patch:
+        patch.setattr(Line, "save", save)
+        harness.attempt(pack.id, stop)
+    harness.run()
+    assert "going on at byte" in harness.reports[pack.id].text()
+    assert outcome(harness) == undisturbed[True]
+
+
+@pytest.mark.parametrize("output", [True, False], ids=["exported", "inline"])
+def test_kills_at_everything_that_is_said_change_nothing(
+    source: Path, tmp_path: Path, undisturbed: dict[bool, tuple[object, ...]], output: bool
+) -> None:
+    """The first attempt of each task dies before the first thing that it has to say, the second before the second, ..."""
+    harness = prepare(tmp_path, source, output=output)
+    kills: Counter[str] = Counter()
+    while waiting := harness.tasks(State.QUEUED, State.WAITING_RETRY):
+        task, said = waiting[0], itertools.count()
+
+        def die(kind: str, context: Context, task: Task = task, said: itertools.count[int] = said) -> None:
+            if next(said) == task.attempt:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        harness.connection.execute("UPDATE tasks SET errors = 0")
+        kills[task.executor] += harness.attempt_killed(task.id, hook=die)
+    assert {task.state for task in harness.tasks()} == {State.SUCCEEDED}, harness.states()
+    assert outcome(harness) == undisturbed[output]
+    assert kills["scan"] > 8
+    assert kills["pack"] > 8
+    assert kills["daggen"] > 3
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.timeout(300)
+def test_kills_at_random_moments_change_nothing(
+    source: Path, tmp_path: Path, undisturbed: dict[bool, tuple[object, ...]], seed: int
+) -> None:
+    chance = random.Random(seed)
+    output = seed % 3 != 0
+    harness = prepare(tmp_path, source, output=output)
+    kills: Counter[str] = Counter()
+    while waiting := harness.tasks(State.QUEUED, State.WAITING_RETRY):
+        executor = waiting[0].executor
+        patience = chance.uniform(0.0, LONGEST_SECONDS[executor]) if kills[executor] < 12 else 60.0
+        harness.connection.execute("UPDATE tasks SET errors = 0")
+        kills[executor] += harness.attempt_killed(waiting[0].id, patience)
+    assert {task.state for task in harness.tasks()} == {State.SUCCEEDED}, harness.states()
+    assert outcome(harness) == undisturbed[output]
+    assert kills.total()
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.timeout(300)
+def test_pauses_at_random_moments_change_nothing(
+    source: Path, tmp_path: Path, undisturbed: dict[bool, tuple[object, ...]], seed: int
+) -> None:
+    chance = random.Random(seed)
+    output = seed % 3 != 0
+    harness = prepare(tmp_path, source, output=output)
+    pauses = 0
+    while waiting := harness.tasks(State.QUEUED, State.WAITING_RETRY):
+        steps = iter(range(chance.randrange(50) if pauses < 15 else 1 << 60))
+
+        def stop(kind: str, context: Context, steps: Iterator[int] = steps) -> None:
+            if kind == "step" and next(steps, None) is None:
+                raise StopRequested
+
+        pauses += harness.attempt(waiting[0].id, stop).state is not State.SUCCEEDED
+    assert {task.state for task in harness.tasks()} == {State.SUCCEEDED}, harness.states()
+    assert outcome(harness) == undisturbed[output]
+    assert pauses > 3
 
 
 def test_an_attempt_whose_partial_car_is_gone_starts_over_and_says_so(
