@@ -140,11 +140,12 @@ class Work:
         self._source: StorageRecord = source
         self._storage = ctx.storage(source.name)
         self._split = estimate.split_size(preparation.max_size)
-        self._skips = bool(source.client_config.get("skipInaccessibleFile", False))
+        self._may_skip = bool(source.client_config.get("skipInaccessibleFile", False))
         self._contents = Contents(catalogue.tx)
         self._again = self._contents.failed_before(job.id, ctx.task_id)
         self._skipped: set[int] = set()
-        self._new_skips: list[int] = []
+        self._skips: list[int] = []  # ids of what this attempt has skipped; threads of the line append to it
+        self._skips_given = 0
         self._last_skipped_file = 0
         self._count, self._total = catalogue.job_totals(job.id)
 
@@ -192,7 +193,7 @@ class Work:
             self._split,
             self._preparation.profile,
             books.cursor,
-            self._left_out if self._skips or self._again else None,
+            self._left_out if self._may_skip or self._again else None,
         )
         line = Line(
             planner=planner,
@@ -209,7 +210,7 @@ class Work:
         )
         line.open_range(self._children_before(books.cursor, files))
         try:
-            self._run(line, books, files)
+            books = self._run(line, books, files)
             line.stop()
             return self._finish(line, books, files, output)
         except OSError as error:
@@ -219,8 +220,8 @@ class Work:
         finally:
             line.stop()
 
-    def _run(self, line: Line, books: Books, files: Files) -> None:
-        """Let the line work to the end; sync, report, and keep the checkpoint."""
+    def _run(self, line: Line, books: Books, files: Files) -> Books:
+        """Let the line work to the end; sync, report, and keep the checkpoint. Returns the last one."""
         ctx = self._ctx
         next_checkpoint = time.monotonic() + CHECKPOINT_SECONDS
         synced = books.cursor.offset
@@ -235,6 +236,7 @@ class Work:
                 line.synced(synced)
                 if saved is not None and saved[0] != books.cursor and now >= next_checkpoint:
                     cursor, state = saved
+                    self._give_skips(books, reached.payload)
                     books = Books(
                         car_id=books.car_id,
                         output=books.output,
@@ -242,13 +244,13 @@ class Work:
                         payload=max(0, reached.payload - (reached.offset - cursor.offset)),
                         slabs=state.hex(),
                     )
-                    self._give_skips(books)
                     next_checkpoint = now + CHECKPOINT_SECONDS
                     self._step(reached.payload, books)
                     line.staff(ctx.cores)
                     continue
             self._step(reached.payload)
             line.staff(ctx.cores)
+        return books
 
     def _step(self, done: int, books: Books | None = None) -> None:
         total = max(self._total, done)
@@ -296,7 +298,7 @@ class Work:
             self._last_skipped_file = part.file_id
             self._ctx.log(f"{why}: left out of the CAR", "WARN")
         self._skipped.add(part.id)
-        self._new_skips.append(part.id)
+        self._skips.append(part.id)
         return True
 
     def _why_left_out(self, part: JobRange) -> str | None:
@@ -305,9 +307,9 @@ class Work:
         try:
             self._storage.reader(path_of(part)).close()
         except StorageNotFound as error:
-            return str(error) if self._skips or self._source_holds_anything else None
+            return str(error) if self._may_skip or self._source_holds_anything else None
         except (StorageForbidden, StorageUnavailable) as error:
-            return str(error) if self._skips else None  # else the work fails of it
+            return str(error) if self._may_skip else None  # else the work fails of it
         return None
 
     @cached_property
@@ -315,13 +317,15 @@ class Work:
         """Whether there is anything in the source: an empty one is rather not mounted than deleted file by file."""
         return any(True for _ in self._storage.children("", lambda path, why: None, self._ctx.workdir))
 
-    def _give_skips(self, books: Books) -> None:
-        """Hand over what was skipped, with the checkpoint that follows. Batches keep it under the limit of rows."""
-        while self._new_skips:
-            given, self._new_skips = self._new_skips[:4_000], self._new_skips[4_000:]
+    def _give_skips(self, books: Books, done: int) -> None:
+        """Hand over what was skipped, before the checkpoint that counts on it; very many go with the last one, ``books``."""
+        end = len(self._skips)
+        while self._skips_given < end:
+            given = self._skips[self._skips_given : min(self._skips_given + 4_000, end)]
             self._ctx.rows("skipped", [(range_id, books.car_id) for range_id in given], ("range_id", "car_id"))
-            if self._new_skips:
-                self._step(books.payload, books)
+            self._skips_given += len(given)
+            if self._skips_given < end:
+                self._step(done, books)
 
     # ---- the end
 
@@ -385,7 +389,7 @@ class Work:
 
     def _name_all(self, names: Names, books: Books) -> dict[str, list[Sequence[Any]]]:
         """Name all ranges; hand over rows by the way, and return the last of them."""
-        self._give_skips(books)
+        self._give_skips(books, self._total)
         for part in self._ranges(0):
             if part.id in self._skipped:
                 continue
