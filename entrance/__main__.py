@@ -171,8 +171,8 @@ def _owner_token(core: Core) -> None:
 
     def make(tx: Tx) -> str | None:
         accounts = Accounts(tx)
-        admin = accounts.first_admin()
-        if admin is None or (old and accounts.token_holder(old) is not None):
+        admin, holder = accounts.first_admin(), accounts.token_holder(old) if old else None
+        if admin is None or (holder is not None and holder.admin):
             return None
         return accounts.add_token(admin.name, now=core.clock.now())[1]
 

@@ -9,23 +9,36 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.engine import Compiled
 from sqlalchemy.sql import ClauseElement
 
 _SQLITE = sqlite.dialect(paramstyle="named")
 
 
 class Sql:
-    """One statement; values are given by the names of its ``bindparam``s."""
+    """One statement, compiled when it is first used; values are given by the names of its ``bindparam``s."""
 
     def __init__(self, statement: ClauseElement) -> None:
-        compiled = statement.compile(dialect=_SQLITE)
+        self._statement = statement
+
+    @cached_property
+    def _compiled(self) -> Compiled:
+        compiled = self._statement.compile(dialect=_SQLITE)
         if "POSTCOMPILE" in str(compiled):  # IN lists: their values are known here
-            compiled = statement.compile(dialect=_SQLITE, compile_kwargs={"render_postcompile": True})
-        self.text = str(compiled)
-        self.defaults: dict[str, Any] = {k: v for k, v in (compiled.params or {}).items() if v is not None}
+            compiled = self._statement.compile(dialect=_SQLITE, compile_kwargs={"render_postcompile": True})
+        return compiled
+
+    @cached_property
+    def text(self) -> str:
+        return str(self._compiled)
+
+    @cached_property
+    def defaults(self) -> dict[str, Any]:
+        return {k: v for k, v in (self._compiled.params or {}).items() if v is not None}
 
     def values(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
         return {**self.defaults, **params} if self.defaults else params

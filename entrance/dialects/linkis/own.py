@@ -240,7 +240,7 @@ def queue() -> Response:
     groups = [
         {"group": name, "waiting": waiting, "running": running}
         for name, waiting, running in info.groups
-        if caller.admin or f"_{caller.name}_" in name
+        if caller.admin or name.rpartition("_")[0].endswith(f"_{caller.name}")
     ]
     return answer(
         {
