@@ -131,15 +131,15 @@ class KeepService:
 
         self._data.change(change)
 
-    def explore(self, caller: Caller, ref: Ref, path: str) -> list[Entry]:
-        """Return what lies directly in a folder of a storage. Raises NotFound, and the storage's errors."""
+    def explore(self, caller: Caller, ref: Ref, path: str, most: int = MOST_ENTRIES) -> list[Entry]:
+        """Return at most so many entries of a folder of a storage. Raises NotFound, and the storage's errors."""
         storage = self._data.open(self._data.storage(caller, ref))
 
         def look() -> list[Entry]:
             found = []
             for entry in storage.children(path.strip("/"), lambda p, why: None):
                 found.append(entry)
-                if len(found) >= MOST_ENTRIES:
+                if len(found) >= min(most, MOST_ENTRIES):
                     break
             return found
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flask import Response
+from flask import Response, request
 
 from common.errors import BadInput
 from common.storage import TYPES
-from entrance.core.keeping import NewStorage
+from entrance.core.keeping import MOST_ENTRIES, NewStorage
 from entrance.core.making import checked_name
 from entrance.dialects.singularity import wire
-from entrance.dialects.singularity.blueprint import SingularityBlueprint, ref
+from entrance.dialects.singularity.blueprint import SingularityBlueprint, number, ref
 from entrance.dialects.singularity.door import the_data, the_keep
 from entrance.dialects.singularity.options import defaults_of, provider_of
 from entrance.dialects.singularity.schemas import Body, body, unreadable
@@ -81,8 +81,10 @@ def list_() -> Response:
 
 @blueprint.on("/storage/<name>/explore/<path*>", answers={200: "what lies in the folder, null when it is empty"})
 def explore(name: str, path: str) -> Response:
-    """A folder of a storage."""
-    entries = the_keep().explore(the_caller(), ref(name), path)
+    """A folder of a storage; ``?limit=N``, which is ours, for its first entries only."""
+    limit = request.args.get("limit", "")
+    most = number(limit) if limit else MOST_ENTRIES
+    entries = the_keep().explore(the_caller(), ref(name), path, max(1, most))
     return wire.answer([wire.storage_entry(entry) for entry in entries] or None)
 
 
