@@ -35,7 +35,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {  # name -> (module:attribute, help i
     "resume": ("entrance.cli.steer:resume", "Let paused tasks go on."),
     "priority": ("entrance.cli.steer:priority", "Change a task's priority."),
     "rerun": ("entrance.cli.steer:rerun", "Submit the work of ended tasks again."),
-    "storage": ("entrance.cli.storage:storage", "Say where data may lie."),
+    "storage": ("entrance.cli.storage:storage", "Say where data may lie; make, list and check storages."),
     "user": ("entrance.cli.accounts:user", "Users and their passwords."),
     "token": ("entrance.cli.accounts:token", "Tokens for programs."),
     "key": ("entrance.cli.accounts:key", "Access keys for signed requests."),
