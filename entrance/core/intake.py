@@ -51,7 +51,7 @@ class Live:
     ring: Ring = field(default_factory=Ring)
     progress: Progress = field(default_factory=Progress)
     merged: int = 0
-    state: bytes | None = None
+    state: bytes | None = None  # the last checkpoint whose rows are stored
     reported: bool = False  # since the last store
     sampled: bool = False
     fenced: bool = False  # nothing of it counts any more
@@ -137,12 +137,12 @@ class Intake:
         if state is not None and len(state) > STATE_BYTES:
             raise BadInput(f"a checkpoint may hold {STATE_BYTES} bytes, this one has {len(state)}")
         live.progress = progress
-        if state is not None:
-            live.state = state
         live.reported = True
         self._measure(live)
         if live.slices:
-            self._merge(live)
+            self._merge(live, live.state if state is None else state)
+        elif state is not None:
+            live.state = state
 
     def rows(self, key: AttemptKey, part: Slice) -> None:
         live = self._live(key)
@@ -255,19 +255,22 @@ class Intake:
                 continue
             if live.reported and not live.slices:
                 live.reported = False
-                progress.append((live.key, progress_row(task_id, live, now)))
+                progress.append((live, progress_row(task_id, live, now)))
             if live.sampled:
                 live.sampled = False
                 samples.append({"task_id": task_id, "body": live.ring.pack()})
         if not progress and not samples:
             return
-        progress = [(key, row) for key, row in progress if self._said(key.task_id)]
+        progress = [(live, row) for live, row in progress if self._said(live.key.task_id)]
 
         def change(tx: Tx) -> None:
             current = []
-            for key, row in progress:
+            for live, row in progress:
+                if live.slices or live.merged != row["merged"]:
+                    live.reported = True  # rows came meanwhile, and a newer checkpoint with them
+                    continue
                 with suppress(EntranceError):
-                    store.fence(tx, key.task_id, key.number)
+                    store.fence(tx, live.key.task_id, live.key.number)
                     current.append(row)
             store.set_progress(tx, current)
             store.set_samples(tx, samples)
@@ -305,32 +308,34 @@ class Intake:
         if not self._said(live.key.task_id):
             raise NotStored("the task's log cannot be written")
 
-    def _merge(self, live: Live) -> None:
-        """Store the slices given so far together with the checkpoint that follows them."""
+    def _merge(self, live: Live, state: bytes | None) -> None:
+        """Store the slices given so far together with the checkpoint that follows them, which counts from then on."""
         self._must_be_said(live)
         self._make_room(live)
-        self._store_slices(live, list(live.slices))
+        self._store_slices(live, list(live.slices), state)
         live.reported = False
 
     def _make_room(self, live: Live) -> None:
-        """Store the first of many slices ahead of the rest: SQLite attaches ten files at most. A later attempt that begins
-        before them gives the same rows again, and they replace these."""
+        """Store the first of many slices ahead of the rest, with the checkpoint before them: SQLite attaches ten files at
+        most. A later attempt that begins before them gives the same rows again, and they replace these."""
         while len(live.slices) > MOST_ATTACHED:
-            self._store_slices(live, live.slices[:MOST_ATTACHED])
+            self._store_slices(live, live.slices[:MOST_ATTACHED], live.state)
 
-    def _store_slices(self, live: Live, slices: list[Slice]) -> None:
+    def _store_slices(self, live: Live, slices: list[Slice], state: bytes | None) -> None:
         live.merged += len(slices)
 
         def change(tx: Tx) -> None:
             store.fence(tx, live.key.task_id, live.key.number)
             self._copy(tx, slices)
-            store.set_progress(tx, [progress_row(live.key.task_id, live, self._clock.now())])
+            row = progress_row(live.key.task_id, live, self._clock.now())
+            store.set_progress(tx, [{**row, "checkpoint": state}])
 
         try:
             self._writer.call(change, [s.path for s in slices])
         except BaseException:
             live.merged -= len(slices)
             raise
+        live.state = state
         self._merged(live, slices)
 
     def _merged(self, live: Live, slices: Sequence[Slice]) -> None:

@@ -169,6 +169,44 @@ def test_a_broken_slice_ends_the_attempt_as_an_error_that_may_pass(life: Any, da
     assert waiting.reason is not None and "the rows could not be stored" in waiting.reason
 
 
+@pytest.mark.parametrize("slices", [1, 9], ids=["few slices", "more than one transaction takes"])
+def test_a_checkpoint_whose_rows_could_not_be_stored_does_not_count(life: Any, slices: int) -> None:
+    """The attempt ends as an error that may pass, and the next one gives these rows again."""
+    task = life.submit()
+    key = life.started(task)
+    life.step(key, 1, 9, b"one")
+    paths = [give(life, key, n, [(n, n, n)]) for n in range(1, slices + 1)]
+    paths[-1].unlink()
+    with pytest.raises(MayPass):
+        life.step(key, 2, 9, b"two")
+    life.core.intake.flush()
+    life.launcher.end(key, Ending.FAILED, reason="the rows cannot be read", may_pass=True)
+    assert life.state(task) is State.WAITING_RETRY
+    found = checkpoint(life, task)
+    assert found is not None and found[0] == b"one"
+    life.advance(5_000)
+    assert life.launcher.attempts[life.started(task, 2)].checkpoint == b"one"
+
+
+def test_a_report_that_waited_for_the_log_takes_no_newer_checkpoint_back(life: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = life.submit()
+    key = life.started(task)
+    life.step(key, 1, 9, b"one")
+    written = life.core.logs.written
+
+    def slowly(*args: Any) -> None:
+        """Meanwhile the attempt goes on."""
+        monkeypatch.setattr(life.core.logs, "written", written)
+        give(life, key, 1, [(1, 1, 10)])
+        life.step(key, 2, 9, b"two")
+        written(*args)
+
+    monkeypatch.setattr(life.core.logs, "written", slowly)
+    life.core.intake.flush()
+    life.launcher.end(key, Ending.DIED, reason="signal 9")
+    assert rows(life) == [(1, 1, 10)] and checkpoint(life, task) == (b"two", 1)
+
+
 def test_a_full_disk_holds_the_end_of_an_attempt_back_until_there_is_room(life: Any) -> None:
     def limit(pages: int) -> None:
         life.core.writer.call(lambda tx: tx.connection.execute(f"PRAGMA max_page_count = {pages}").fetchone())
