@@ -194,7 +194,7 @@ def test_pauses_at_random_moments_change_nothing(
     harness = prepare(tmp_path, source, output=output)
     pauses = 0
     while waiting := harness.tasks(State.QUEUED, State.WAITING_RETRY):
-        steps = iter(range(chance.randrange(50) if pauses < 15 else 1 << 60))
+        steps = iter(range(chance.randrange(25) if pauses < 15 else 1 << 60))
 
         def stop(kind: str, context: Context, steps: Iterator[int] = steps) -> None:
             if kind == "step" and next(steps, None) is None:
@@ -203,7 +203,7 @@ def test_pauses_at_random_moments_change_nothing(
         pauses += harness.attempt(waiting[0].id, stop).state is not State.SUCCEEDED
     assert {task.state for task in harness.tasks()} == {State.SUCCEEDED}, harness.states()
     assert outcome(harness) == undisturbed[output]
-    assert pauses > 3
+    assert pauses
 
 
 def test_an_attempt_whose_partial_car_is_gone_starts_over_and_says_so(
