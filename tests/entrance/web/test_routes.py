@@ -1,8 +1,7 @@
 """Who may enter where: every route of the application x {nobody, another user, the owner, an administrator}.
 
-The declared table is ``tests/data/routes.json``: HTTP codes by rule, method and role. A route that is not in it fails the
-test, so a new one enters with its row. The routes with ``<ref>`` are asked about a running task of the owner, those of
-Singularity about a storage ``src`` and a preparation ``prep`` (number 1) of the owner.
+The declared table is ``tests/data/routes.json``. A route that is not in it fails the test, so a new one enters with its row.
+What is asked is in ``routes``; ``bin/prove routes`` asks a running service.
 """
 
 from __future__ import annotations
@@ -12,11 +11,11 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from factories import wait_until
 from flask import Flask
+from routes import ROLES, TABLE, Things, differences, request_of
 
 from common.clock import SystemClock
 from common.config import load
@@ -33,44 +32,7 @@ from entrance.dialects.linkis import wire
 from executors.launchers.base import Attempt, AttemptKey, End, Ending, Sink
 
 SOURCE = Path(__file__).resolve().parent  # any folder with files
-TABLE = Path(__file__).resolve().parents[2] / "data" / "routes.json"
-ROLES = {"nobody": None, "other": "bob", "owner": "alice", "admin": "admin"}
-SUBMIT = {
-    "executionContent": {"code": "{}", "runType": "echo"},
-    "labels": {"engineType": "echo-1"},
-}
-BODIES: dict[str, Any] = {  # what makes a request right, by the end of its rule
-    "/submit": SUBMIT,
-    "/execute": SUBMIT,
-    "/killJobs": {"idList": ["1"], "taskIDList": [1]},
-    "/priority": {"priority": 1},
-    "/actions": {"action": "kill", "ids": [1]},
-    "/user/login": {"userName": "", "password": ""},
-    "/users": {"name": "dave"},
-    "/tokens": {"user": "bob"},
-    "/keys": {"user": "bob"},
-    "/users/<name>": {"admin": False},
-}
-VALUES = {
-    "ref": "1",
-    "name": "bob",
-    "number": "1",
-    "access_id": "x",
-    "file": "app.css",
-    "id": "1",
-    "job_id": "0",
-    "type": "local",
-    "provider": "x",
-    "piece_cid": "baga6ea4seaqao7s73y24kcutaosvacpdjgfe5pw76ooefnyqw4ynr3d2y6x2mpq",
-    "path": "x",
-    "rest": "x",
-}
-NAMES = (  # what <name> stands for, by a part of the rule
-    ("/api/preparation/<name>", "prep"),
-    ("/output/<name>", "out"),
-    ("/source/<name>", "src"),
-    ("/api/storage/<name>", "src"),
-)
+PROJECT_ROOT = Path(__file__).resolve().parents[3]
 
 
 def routes(app: Flask) -> Iterator[tuple[str, str]]:
@@ -162,20 +124,21 @@ def answers(core: Core, tokens: Mapping[str, str], rule: str, method: str) -> di
         assert made.status_code == 200, made.text
     made = app.test_client().post("/api/preparation", json={"name": "prep", "sourceStorages": ["src"]}, **mine)
     assert made.status_code == 200, made.text
-    path = rule
-    for part, name in NAMES:
-        path = path.replace(part, part.replace("<name>", name))
-    for name, value in VALUES.items():
-        for form in (f"<{name}>", f"<int:{name}>", f"<path:{name}>", f"<rest:{name}>"):
-            path = path.replace(form, "linkis" if rule.startswith("/openapi") else value)
-    body = next((b for end, b in BODIES.items() if rule.endswith(end)), None)
-    queries = {
-        "/list-taskids": {"taskID": "1"},
-        "/getDirFileTrees": {"path": wire.result_folder(task)},
-        "/openFile": {"path": wire.log_path(task)},
-        "/openLog": {"path": wire.log_path(task)},
-    }
-    query = next((q for end, q in queries.items() if rule.endswith(end)), None)
+    things = Things(
+        task=task.id,
+        results=wire.result_folder(task),
+        log=wire.log_path(task),
+        source="src",
+        output="out",
+        preparation=1,
+        preparation_name="prep",
+        job="1",
+        file="1",
+        user="bob",
+        newcomer="dave",
+        token="1",
+    )
+    path, body, query = request_of(rule, things)
     for role, user in ROLES.items():
         headers = {"Authorization": f"Bearer {tokens[user]}"} if user else {}
         response = app.test_client().open(path, method=method, headers=headers, json=body, query_string=query)
@@ -201,17 +164,21 @@ def found(
 
 
 def test_every_route_lets_in_whom_the_table_says_and_nobody_else(found: dict[str, dict[str, dict[str, int]]]) -> None:
-    declared = json.loads(TABLE.read_text())
-    unknown = sorted(set(found) - set(declared))
-    assert not unknown, f"routes without a row in {TABLE.name}: {unknown}"
-    assert not sorted(set(declared) - set(found)), "rows without a route"
-    for rule, methods in found.items():
-        assert methods == declared[rule], rule
+    wrong = differences(found, json.loads((PROJECT_ROOT / TABLE).read_text()))
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_route_that_is_not_in_the_table_is_told() -> None:
+    row = {"GET": {"nobody": 200}}
+    assert differences({"/new": row}, {}) == ["no row for /new"]
+    assert differences({}, {"/old": row}) == ["no route for /old"]
+    wrong = differences({"/a": {**row, "POST": {"nobody": 200}}}, {"/a": row})
+    assert wrong == ["POST /a: {'nobody': 200}, wanted None"]
 
 
 @pytest.mark.parametrize("role", ["nobody", "other"])
 def test_the_table_itself_lets_no_stranger_near_a_task(role: str) -> None:
-    table = json.loads(TABLE.read_text())
+    table = json.loads((PROJECT_ROOT / TABLE).read_text())
     for rule, methods in table.items():
         for method, codes in methods.items():
             if "<ref>" in rule:
