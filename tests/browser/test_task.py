@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -135,11 +136,15 @@ def test_a_result_table_is_read_and_saved(world: World, tab: Tab, tmp_path: Path
     page = tab.go(f"tasks/{world.scan}?tab=result")
     page.get_by_role("columnheader", name="path").wait_for()
     assert page.get_by_role("cell", name=re.compile("measurement-")).count() == 12
-    with page.expect_download() as download:
-        page.get_by_role("button", name="CSV").click()
-    download.value.save_as(tmp_path / "table")
-    saved = (tmp_path / "table").read_text().splitlines()
+    for kind in ("CSV", "Excel"):
+        with page.expect_download() as download:
+            page.get_by_role("link", name=kind).click()
+        download.value.save_as(tmp_path / kind)
+    assert download.value.suggested_filename == f"task-{world.scan}.xlsx"
+    saved = (tmp_path / "CSV").read_text().splitlines()
     assert saved[0].startswith("path,size,") and len(saved) == 13
+    with zipfile.ZipFile(tmp_path / "Excel") as workbook:
+        assert workbook.read("xl/worksheets/sheet1.xml").count(b"<row>") == 13
 
 
 def test_children_and_stages_of_a_scan_are_shown(world: World, tab: Tab) -> None:

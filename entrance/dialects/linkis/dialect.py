@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import request
 
-from entrance.dialects.linkis import accounts, events, files, history, operation, own, users, views
+from entrance.dialects.linkis import accounts, downloads, events, files, history, operation, own, users, views
 from entrance.dialects.linkis.door import caller_of
 from entrance.dialects.linkis.envelope import BASE, ROOT
 from entrance.dialects.linkis.errors import BadVersion, render_error
@@ -29,6 +29,7 @@ def make() -> Dialect:
             accounts.blueprint,
             events.blueprint,
             files.blueprint,
+            downloads.blueprint,
         ),
         enter=_enter,
         render_error=render_error,

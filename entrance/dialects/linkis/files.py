@@ -57,14 +57,15 @@ class Place:
     kind: str  # log, folder, table
 
 
-def _path() -> str:
+def the_path() -> str:
+    """Return the path that is asked about. Raises LinkisError 80004."""
     path = request.args.get("path", "").strip()
     if not path:
         raise LinkisError(f"The path:{path} is empty!", errno=80004)
     return path
 
 
-def _resolve(path: str) -> Place | None:
+def the_place(path: str) -> Place | None:
     """Return what a path names; None = nothing, under a name that the caller might own.
 
     Raises LinkisError 80010 for everything that is not the caller's.
@@ -104,8 +105,8 @@ def _not_found(path: str) -> LinkisError:
 @blueprint.on("/filesystem/getDirFileTrees", query={"path": "string"}, data={"dirFileTrees": "object: or null"})
 def get_dir_file_trees() -> Response:
     """The result folder of a task."""
-    path = _path()
-    place = _resolve(path)
+    path = the_path()
+    place = the_place(path)
     if place is None or place.kind != "folder":
         return answer({"dirFileTrees": None})
     task = place.task
@@ -161,14 +162,14 @@ def _children(task: Task, folder: str) -> list[dict[str, Any]]:
 )
 def open_file() -> Response:
     """A page of a result table, or of a log."""
-    path = _path()
+    path = the_path()
     page, size = max(1, query.integer("page", 1)), query.integer("pageSize", DEFAULT_ROWS)
     if not 0 < size <= MOST_ROWS:
         raise LinkisError(f"The page size must be 1 to {MOST_ROWS}", errno=80034)
     column_page, column_size = max(1, query.integer("columnPage", 1)), query.integer("columnPageSize", MOST_COLUMNS)
     if not 0 < column_size <= MOST_COLUMNS:
         raise LinkisError(f"The number of columns of a page must be 1 to {MOST_COLUMNS}", errno=80036)
-    place = _resolve(path)
+    place = the_place(path)
     if place is None or place.kind == "folder":
         raise _not_found(path)
     if place.kind == "log":
@@ -227,8 +228,8 @@ def _text_page(task: Task, page: int, size: int) -> Response:
 )
 def open_log() -> Response:
     """The whole log of a task; of one over 30 MiB its head and its tail."""
-    path = _path()
-    place = _resolve(path)
+    path = the_path()
+    place = the_place(path)
     if place is None or place.kind != "log":
         raise _not_found(path)
     parts: dict[str, list[str]] = {"ERROR": [], "WARN": [], "INFO": [], "ALL": []}

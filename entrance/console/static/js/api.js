@@ -1,7 +1,7 @@
 // The public REST API and nothing else: Linkis' envelope below /api/rest_j/v1, Singularity's plain JSON below /api.
 import { Signal } from "./store.js";
 
-const LINKIS = "/api/rest_j/v1";
+export const LINKIS = "/api/rest_j/v1";
 
 export const session = new Signal(null); // {user, admin} or null
 
