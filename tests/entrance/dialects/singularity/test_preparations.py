@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from servers.storages import add_storage
 
 GIB = 1 << 30
 
@@ -110,6 +111,21 @@ def test_storages_are_attached_and_detached(singularity: Any) -> None:
         singularity.refused(404, text, "POST", f"/preparation/999999/{kind}/{storage}")
     assert "outputStorages" not in singularity.ok("DELETE", f"/preparation/{prep}/output/{output}")
     assert singularity.call("DELETE", f"/preparation/{prep}/output/{output}").status == 404
+
+
+def test_a_store_that_no_cars_can_be_written_to_is_no_output(singularity: Any) -> None:
+    store, name = singularity.name("store"), singularity.name("prep")
+    add_storage(singularity.service.data, "admin", store, {"type": "s3", "path": "bucket"})
+    prep = singularity.ok("POST", "/preparation", {"name": name, "sourceStorages": [store]})["id"]
+    text = (
+        f"output storage '{store}' is of type s3: CARs are written to local storages only; a transfer takes them from there "
+        "to a store: invalid parameter"
+    )
+    singularity.refused(400, text, "POST", f"/preparation/{prep}/output/{store}")
+    other = {"name": singularity.name("prep"), "outputStorages": [store]}
+    singularity.refused(400, text, "POST", "/preparation", other)
+    (view,) = [p for p in singularity.ok("GET", "/preparation") if p["id"] == prep]
+    assert "outputStorages" not in view
 
 
 @pytest.mark.parametrize("flag", ["deleteAfterExport", "noInline"])
