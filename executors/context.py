@@ -58,6 +58,8 @@ class ChannelContext:
         self._rows_at = 0.0
         self._slices = 0
         self._merged = 0
+        self._last_step: dict[str, Any] = {"t": "step", "p": (0,) * 6, "s": []}  # as it was sent
+        self._slices_before_step = 0  # sent before the last step
         self._request = 0
         self._stop = False
         self._fault: ExecutorError | None = None
@@ -115,6 +117,10 @@ class ChannelContext:
             raise ValueError(f"a checkpoint of {len(state)} bytes is over {MAX_STATE_BYTES}")
         with self._sending:
             now = time.monotonic()
+            with_rows = bool(self._rows.count) and (state is not None or now - self._rows_at >= ROWS_SECONDS)
+            if with_rows:
+                self._flush(now)  # a step that waits was before these rows
+                self._flush_rows()  # may be told to stop: then this step was never said
             if state is not None:
                 self._state = state
             self._step = {
@@ -123,10 +129,7 @@ class ChannelContext:
                 "s": [(s.name, s.target, s.done, s.total, s.failed, s.running) for s in stages],
             }
             self._told = len(self._lines)
-            if self._rows.count and (state is not None or now - self._rows_at >= ROWS_SECONDS):
-                self._flush_rows()
-                self._flush(now)
-            elif now >= self._next_step:
+            if with_rows or now >= self._next_step:
                 self._flush(now)
         self._listen()
 
@@ -194,6 +197,7 @@ class ChannelContext:
             header = self._step if self._state is None else {**self._step, "state": True}
             frames.append(encode(header, self._state or b""))
             self._next_step = now + STEP_SECONDS
+            self._last_step, self._slices_before_step = self._step, self._slices
         if between:
             frames.append(encode({"t": "log"}, loglines.encode("".join(between))))
         self._step = self._state = None
@@ -214,6 +218,9 @@ class ChannelContext:
         self._rows_at = time.monotonic()
 
     def _wait_for_room(self) -> None:
+        if self._slices - self._slices_before_step >= MAX_UNMERGED:  # rows are merged with a step, and none is to come
+            self._send(encode(self._last_step))
+            self._slices_before_step = self._slices
         with self._receiving:
             while self._slices - self._merged >= MAX_UNMERGED:
                 self._obey()

@@ -81,6 +81,36 @@ def test_a_checkpoint_that_counts_rows_is_sent_at_once(ctx, peer, tmp_path):
     assert len(list((tmp_path / "work").iterdir())) == 5
 
 
+def test_a_stop_while_rows_wait_for_room_sends_no_checkpoint_that_counts_them(ctx, peer):
+    """Neither theirs, which would lose those that are not sent, nor the one before, which would count some of them."""
+    for number in range(5):
+        ctx.rows(f"t{number}", [(number,)], ["a"])
+    ctx.step(1, 9, b"one")
+    ctx.step(2, 9, b"two")  # waits for its turn
+    for number in range(5):
+        ctx.rows(f"t{number}", [(number,)], ["a"])
+    peer.say(t="stop")
+    with pytest.raises(StopRequested):
+        ctx.step(3, 9, b"three")
+    ctx.finish(rows=False)
+    assert peer.kinds() == [*["rows"] * 5, "step", "step", *["rows"] * 3]
+    assert [frame.body for frame in peer.frames() if frame.header["t"] == "step"] == [b"one", b"two"]
+
+
+def test_rows_that_no_step_follows_ask_for_room_themselves(ctx, peer):
+    """The service stores rows with a step; nothing would ever be merged if eight slices waited for one that cannot come."""
+    ctx.step(1, 9, b"one")
+    done = threading.Thread(target=lambda: [ctx.rows("t", [(n,)] * 10_000, ["a"]) for n in range(12)], daemon=True)
+    done.start()
+    while peer.kinds() != ["step", *["rows"] * 8, "step"]:
+        time.sleep(0.005)
+    assert (peer.frames()[-1].header["p"], peer.frames()[-1].header.get("state")) == ([1, 9, 0, 0, 0, 0], None)
+    peer.say(t="merged", number=8)
+    done.join(10)
+    assert not done.is_alive()
+    assert peer.kinds()[10:] == ["rows"] * 3
+
+
 def test_a_checkpoint_waits_with_the_numbers_that_follow_it(ctx, peer):
     ctx.step(1, 9)
     ctx.step(2, 9, b"two")
