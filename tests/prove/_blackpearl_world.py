@@ -25,7 +25,7 @@ NEVER = "2026-11-21T20:50:00.000Z"
 RESOURCES = ("active_job", "job")
 WORDS = {"python": ("True", "False"), "java": ("true", "false"), "go": ("true", "false")}  # how SDKs write booleans
 BUCKET = "bucket1"
-LARGE = "large.bin"
+LARGE, SMALL = "large.bin", {"a", "b/é & c", "b/d"}
 LARGE_BYTES = 6 << 30  # sparse: long enough to be caught on its way
 Names = dict[str, str]
 
@@ -103,6 +103,12 @@ def ids(answer: Answer) -> list[str]:
     return [e.findtext("Id") or e.get("JobId") or "" for e in answer.xml]
 
 
+def cached(client: Client, uuid: str) -> set[str]:
+    """The objects of a job that are in cache."""
+    objects = client.get(f"/_rest_/job/{uuid}").xml.iter("Object")
+    return {o.get("Name") or "" for o in objects if o.get("InCache") == "true"}
+
+
 def counted(answer: Answer) -> tuple[int, int]:
     """What the headers of a page say; each comes once."""
     same(answer.doubled & {"total-result-count", "page-truncated"}, frozenset(), "headers that came twice")
@@ -151,14 +157,10 @@ def make_list(world: World) -> None:
     pearl, folder = world.pearl, world.folder
     fill(folder / "disk" / "up")
     up = carols_transfer(world, "disk", "up", "store", "up")
-    progress = f"{LINKIS}/entrance/{up['taskID']}"
-    wait_until(
-        lambda: pearl.linkis["carol"].get(f"{progress}/progress").data["filesDone"] == 3,
-        60,
-        what="the small files are there",
-    )
-    pearl.linkis["carol"].get(f"{progress}/pause")
-    wait_until(lambda: pearl.linkis["carol"].get(f"{progress}/history").data["history"][-1]["state"] == "paused", 10)
+    wait_until(lambda: cached(world.as_user("carol"), up["jobId"]) == SMALL, 60, what="the small files are there")
+    task, carol = f"{LINKIS}/entrance/{up['taskID']}", pearl.linkis["carol"]
+    carol.get(f"{task}/pause")
+    wait_until(lambda: carol.get(f"{task}/history").data["history"][-1]["state"] == "paused", 10, what="it is paused")
     take_slots(world)
     world.listed = {
         "up": up,
@@ -186,7 +188,7 @@ def carols_transfer(world: World, source: str, path: str, target: str, to: str) 
 def fill(folder: Path) -> None:
     """Some small files and one that takes a while."""
     folder.mkdir(parents=True)
-    for name in ("a", "b/é & c", "b/d"):
+    for name in SMALL:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(name.encode() * 100)
     with (folder / LARGE).open("wb") as file:
