@@ -192,11 +192,14 @@ def _plain(api: Singularity) -> int:
 
 
 def _frames(api: Singularity) -> int:
-    """Addresses and methods that there are not."""
+    """Addresses, methods and types of bodies that there are not."""
     for method, path, status, text in (
         ("GET", "/nothing", 404, "Not Found"),
         ("PUT", "/preparation", 405, "Method Not Allowed"),
     ):
         answer = api.call(method, path)
         same((answer.status, answer.json()["message"], "error" in answer.json()), (status, text, True), path)
-    return 2
+    plain = api.call("POST", "/preparation", b'{"name": "x"}', headers={"Content-Type": "text/plain"})
+    text = "failed to bind request body: "
+    same((plain.status, plain.json()["err"][: len(text)]), (400, text), "a body of another type")
+    return 3

@@ -22,6 +22,13 @@ from entrance.dialects.singularity.blueprint import ref
 from entrance.dialects.singularity.errors import Carried, Plain
 from entrance.web.parsing import json_body
 
+_TYPES = (  # of bodies that are read, all of them as JSON
+    "application/json",
+    "application/xml",
+    "text/xml",
+    "application/x-www-form-urlencoded",
+    "multipart/form-data",
+)
 _KINDS: Mapping[type, str] = {str: "string", bool: "boolean", int: "number", list: "array", dict: "object"}
 
 
@@ -73,6 +80,8 @@ def body() -> Body:
     """Return the body of the current request; no body is an empty one. Raises Plain (400)."""
     if not request.content_length and "Transfer-Encoding" not in request.headers:
         return Body({})
+    if request.mimetype not in _TYPES:
+        raise unreadable(f"Unsupported Media Type: {request.mimetype or 'no Content-Type'}")
     try:
         value = json_body()
     except BadInput as error:

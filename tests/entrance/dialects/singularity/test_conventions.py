@@ -78,6 +78,18 @@ def test_a_body_that_cannot_be_read(sent: bytes, singularity: Any) -> None:
     assert answer.json()["err"].startswith("failed to bind request body: ")
 
 
+def test_a_body_of_another_type_is_not_read(singularity: Any) -> None:
+    for sent in ("text/plain", "application/octet-stream", "application/cbor"):
+        answer = singularity.call("POST", "/preparation", b'{"name": "x"}', headers={"Content-Type": sent})
+        said = (answer.status, answer.json()["err"])
+        assert said == (400, f"failed to bind request body: Unsupported Media Type: {sent}")
+    none = singularity.call("POST", "/preparation", b'{"name": "x"}', headers={"Content-Type": ""})
+    assert none.json()["err"] == "failed to bind request body: Unsupported Media Type: no Content-Type"
+    for sent in ("application/json", "Application/JSON; charset=utf-8", "application/x-www-form-urlencoded"):
+        body = b'{"name": "%s"}' % singularity.name("prep").encode()
+        assert singularity.call("POST", "/preparation", body, headers={"Content-Type": sent}).status == 200
+
+
 def test_no_body_is_an_empty_one_and_unknown_fields_are_ignored(singularity: Any) -> None:
     answer = singularity.http.request("POST", "/api/preparation", headers={"Content-Length": "0"})
     assert answer.json()["err"] == "preparation name '' cannot be all digits or empty: invalid parameter"
