@@ -19,6 +19,8 @@ from prove import Environment, Miss, claim
 
 EVERY_ROUTE = """
 import json
+import sys
+sys.path.insert(0, sys.argv[1])
 from types import SimpleNamespace
 from common.config import load
 from entrance.app import create_app
@@ -44,7 +46,7 @@ def routes(env: Environment, seed: int) -> str:
     folder.mkdir()
     (folder / "a.txt").write_text("x")
     service.cli("storage", "allow", str(folder))
-    every = json.loads(env.run(env.root / ".venv" / "bin" / "python", "-P", "-c", EVERY_ROUTE).stdout)
+    every = json.loads(env.run(env.root / ".venv" / "bin" / "python", "-P", "-c", EVERY_ROUTE, env.root).stdout)
     declared = json.loads((env.root / TABLE).read_text())
     asker = Asker(service, folder)
     found: dict[str, dict[str, dict[str, int]]] = {}
