@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -36,6 +37,14 @@ def test_every_executor_has_a_form_with_all_its_parameters(world: World, tab: Ta
             title = schema.get("title", name)
             field = form.get_by_label(title, exact=True).or_(form.get_by_role("group", name=title, exact=True))
             assert field.first.is_visible(), f"{executor['name']}: {name}"
+
+
+def test_forms_speak_chinese_too(enter: Callable[..., Tab]) -> None:
+    page = enter("ann", lang="zh").go("submit?executor=transfer")
+    page.get_by_role("group", name="来源").get_by_label("存储").fill("here")
+    assert page.get_by_text("比较两端的校验和。").is_visible()
+    page.get_by_role("button", name="JSON 模式").click()
+    assert json.loads(page.get_by_label("JSON 参数").input_value()) == {"from": {"storage": "here"}}
 
 
 def test_a_form_becomes_a_task(world: World, tab: Tab) -> None:

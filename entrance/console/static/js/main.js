@@ -22,7 +22,7 @@ function Page({ route, parts: [name = "tasks", id] }) {
   if (name === "tasks") return html`<${Tasks} query=${route.query} />`;
   if (name === "submit") return html`<${Submit} key=${route.query.from ?? ""} query=${route.query} />`;
   if (name === "preparations" && id) return html`<${Preparation} key=${id} id=${id} query=${route.query} />`;
-  if (name === "preparations") return html`<${Preparations} />`;
+  if (name === "preparations") return html`<${Preparations} query=${route.query} />`;
   return html`<${Empty} title=${t("nothing.here")}><a href=${href("tasks")}>${t("nav.tasks")}</a><//>`;
 }
 

@@ -74,6 +74,9 @@ export const TEXTS = {
   "prep.title": ["Preparation {name}", "数据准备 {name}"], "prep.name": ["Name", "名称"], "prep.sources": ["Source", "来源"], "prep.outputs": ["Output", "输出"], "prep.inline": ["inline, no CAR files", "内联，无 CAR 文件"],
   "prep.max": ["Largest CAR", "最大 CAR"], "prep.piece": ["Piece size", "Piece 大小"], "prep.parts": ["Parts of the preparation", "数据准备详情"], "prep.jobs": ["Jobs", "作业"], "prep.pieces": ["Pieces", "Piece"],
   "prep.nojobs": ["No jobs yet", "还没有作业"], "prep.nojobs.hint": ["A scan makes them.", "扫描后生成。"], "prep.kind": ["Kind", "类型"], "prep.task": ["Task", "任务"], "prep.error": ["Error", "错误"],
+  "prep.every.start": ["Start all packs", "启动全部打包"], "prep.every.pause": ["Pause all packs", "暂停全部打包"], "prep.one.start": ["Start job {id}", "启动作业 {id}"],
+  "prep.one.pause": ["Pause job {id}", "暂停作业 {id}"], "prep.done.start": ["Started: {n}", "已启动：{n}"], "prep.done.pause": ["Paused: {n}", "已暂停：{n}"],
+  "prep.shown": ["{n} of {all} jobs", "{n} / {all} 个作业"],
   "prep.nopieces": ["No pieces yet", "还没有 piece"], "prep.nopieces.hint": ["Each pack makes one.", "每次打包生成一个。"], "prep.piececid": ["Piece CID", "Piece CID"], "prep.size": ["Piece size", "Piece 大小"],
   "prep.carsize": ["CAR size", "CAR 大小"], "prep.root": ["Root CID", "根 CID"], "prep.path": ["Path", "路径"], "prep.sum": ["{n} pieces, {size}", "{n} 个 piece，{size}"],
 };

@@ -7,6 +7,7 @@ import { t } from "../i18n.js";
 import { Fault, Loading, toast } from "../ui.js";
 import { Fields, RawJson, rawOf, valuesOf } from "../parts/form.js";
 import { LEVELS, levelOf } from "../state.js";
+import { told } from "../words-zh.js";
 
 const ORDER = ["scan", "pack", "daggen", "transfer", "verify", "extract", "command"];
 const rank = (name) => (ORDER.includes(name) ? ORDER.indexOf(name) : ORDER.length);
@@ -78,7 +79,7 @@ export function Submit({ query }) {
   return html`<header class="head"><div><h1>${t("nav.submit")}</h1><p class="muted">${t("submit.hint")}</p></div></header>
     <div class="submit">
       <div class="executors" role="radiogroup" aria-label=${t("col.executor")}>${data.executors.map((one) => html`
-        <button type="button" role="radio" aria-checked=${one.name === name} onClick=${() => choose(one.name)}><b>${one.name}</b><small>${one.summary}</small></button>`)}</div>
+        <button type="button" role="radio" aria-checked=${one.name === name} onClick=${() => choose(one.name)}><b>${one.name}</b><small>${told(one.summary)}</small></button>`)}</div>
       ${executor ? html`<form class="card" onSubmit=${send} noValidate>
         <header class="card-head"><h2>${executor.name}</h2><button type="button" class="button small" aria-pressed=${json} onClick=${turn} disabled=${json && !valid}>${t("submit.raw")}</button></header>
         ${json ? html`<${RawJson} text=${text} onText=${(value, good) => { setText(value); setValid(good); }} />`

@@ -139,7 +139,7 @@ function History({ task }) {
       ${attempts.data && (attempts.data.attempts.length === 0 ? html`<p class="muted pad">${t("history.none")}</p>` : html`<div class="scroll"><table class="table"><thead><tr><th class="num">#</th><th>${t("col.started")}</th><th class="num">${t("col.took")}</th>
         <th>${t("history.end")}</th><th class="num">${t("history.from")}</th><th class="num">${t("history.to")}</th><th class="num">${t("plot.memory")}</th><th class="num">${t("history.cpu")}</th></tr></thead>
       <tbody>${attempts.data.attempts.map((a) => html`<tr><td class="num">${a.attempt}</td><td>${time(a.startTime)}</td><td class="num">${duration((a.endTime ?? Date.now()) - a.startTime)}</td>
-        <td>${t(a.end ? `end.${a.end}` : "state.running")}${a.reason ? html` <small class="reason" title=${a.reason}>${a.reason}</small>` : null}</td><td class="num">${count(a.doneAtStart)}</td>
+        <td>${t(a.end ? `end.${a.end}` : "state.running")}${a.reason ? html` <small class=${a.end === "succeeded" ? "muted" : "reason"} title=${a.reason}>${a.reason}</small>` : null}</td><td class="num">${count(a.doneAtStart)}</td>
         <td class="num">${a.doneAtEnd === null ? "–" : count(a.doneAtEnd)}</td><td class="num">${bytes(a.maxRss)}</td>
         <td class="num">${a.cpuSeconds === null ? "–" : duration(a.cpuSeconds * 1000)}</td></tr>`)}</tbody></table></div>`)}</section>
     <section class="card"><header class="card-head"><h2>${t("history.states")}</h2></header>

@@ -1,6 +1,7 @@
 // A form from a JSON schema (as GET /executors gives it) and back: what was typed becomes the executor's parameters.
 import { html, useState } from "../lib.js";
 import { t } from "../i18n.js";
+import { told as words } from "../words-zh.js";
 
 const kindOf = (schema) => {
   const types = [schema.type ?? "any"].flat().filter((type) => type !== "null");
@@ -59,17 +60,18 @@ export function Fields({ schema, raw, onRaw, faults, path = "" }) {
 
 function Field({ name, schema, path, needed, value, onValue, faults }) {
   const kind = kindOf(schema);
-  const title = schema.title ?? name;
+  const title = schema.title ? words(schema.title) : name;
+  const description = schema.description ? words(schema.description) : "";
   const fault = faults[path];
   const id = `f-${path}`;
   const told = { "aria-invalid": fault ? "true" : undefined, "aria-describedby": `${id}-hint`, required: needed };
   const standard = schema.default === undefined || schema.default === null || schema.default === "" || schema.default === 0 ? "" : String(schema.default);
   const example = schema.examples?.[0];
   const placeholder = standard || (example !== undefined ? t("form.example", { example: [example].flat().join(", ") }) : "");
-  const hint = html`<small id=${`${id}-hint`} class="hint">${schema.description ?? ""}${fault && html`<b class="bad-text"> ${fault}</b>`}</small>`;
+  const hint = html`<small id=${`${id}-hint`} class="hint">${description}${fault && html`<b class="bad-text"> ${fault}</b>`}</small>`;
   const onInput = (event) => onValue(event.target.value);
   if (kind === "group") {
-    return html`<fieldset class="group"><legend>${title}</legend><small class="hint">${schema.description}</small>
+    return html`<fieldset class="group"><legend>${title}</legend><small class="hint">${description}</small>
       <${Fields} schema=${schema} raw=${value ?? {}} onRaw=${onValue} faults=${faults} path=${path} /></fieldset>`;
   }
   if (kind === "boolean") {

@@ -2,12 +2,19 @@
 import { html, useState } from "../lib.js";
 import { call, LINKIS, queryOf } from "../api.js";
 import { t } from "../i18n.js";
-import { count } from "../format.js";
+import { bytes, count, time } from "../format.js";
 import { useLoad } from "../load.js";
 import { Button, Empty, Fault, Icon, Loading } from "../ui.js";
 
 const SIZE = 100;
 const NUMBERS = new Set(["int", "bigint", "double", "long", "float"]);
+
+// A cell as people read it, by what the column's comment says of it; the exact value is its tooltip and in the files.
+function shown(cell, column) {
+  if (!NUMBERS.has(column.dataType) || cell.trim() === "" || !Number.isFinite(Number(cell))) return cell;
+  if (/^nanoseconds since 1970/.test(column.comment)) return time(Number(cell) / 1e6);
+  return /\bbytes\b/.test(column.comment) ? bytes(Number(cell)) : count(Number(cell));
+}
 
 export function Result({ task }) {
   const [page, setPage] = useState(1);
@@ -29,7 +36,7 @@ export function Result({ task }) {
     <div class="scroll"><table class="table"><thead><tr>${data.columns.map((c) => html`
       <th class=${NUMBERS.has(c.dataType) ? "num" : ""} title=${c.comment || c.dataType}>${c.columnName}</th>`)}</tr></thead>
     <tbody>${data.rows.map((row) => html`<tr>${row.map((cell, i) => html`
-      <td class=${NUMBERS.has(data.columns[i].dataType) ? "num" : "cell"} title=${cell}>${cell}</td>`)}</tr>`)}</tbody></table></div>
+      <td class=${NUMBERS.has(data.columns[i].dataType) ? "num" : "cell"} title=${cell}>${shown(cell, data.columns[i])}</td>`)}</tr>`)}</tbody></table></div>
     <footer class="foot"><span class="buttons">${[["csv", "CSV"], ["xlsx", "Excel"]].map(([kind, text]) => html`
         <a class="button small" href=${file(kind)} download><${Icon} name="download" />${text}</a>`)}</span>
       <nav class="pager"><span class="muted">${data.rows.length
