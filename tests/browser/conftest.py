@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from browser.stage import SETTINGS, WATCH, Tab, World, chromium, log_in, open_tab, prepare, session_of
+from browser.tally import Tally
 from factories import Service
 from playwright.sync_api import Browser
 
@@ -30,8 +31,15 @@ def browser() -> Iterator[Browser]:
         yield started
 
 
+@pytest.fixture(scope="session")
+def tally() -> Iterator[Tally]:
+    made = Tally()
+    yield made
+    made.write()
+
+
 @pytest.fixture
-def enter(world: World, browser: Browser) -> Iterator[Callable[..., Tab]]:
+def enter(world: World, browser: Browser, tally: Tally) -> Iterator[Callable[..., Tab]]:
     """A maker of tabs: ``enter("ann", theme="dark", lang="zh", width=390)``; None = not logged in."""
     tabs: list[Tab] = []
 
@@ -42,11 +50,13 @@ def enter(world: World, browser: Browser) -> Iterator[Callable[..., Tab]]:
         if user is not None:
             log_in(context, world.service.url, user, world.sessions[user], **remembered)
         tabs.append(open_tab(context, world.service.url))
+        tally.watch(tabs[-1], remembered.get("theme", "light"), remembered.get("lang", "en"))
         return tabs[-1]
 
     yield make
     for tab in tabs:
         tab.page.context.close()
+        tally.closed(tab)
     for tab in tabs:
         tab.check()
 

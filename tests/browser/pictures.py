@@ -12,7 +12,7 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTS))
 
-from browser.stage import chromium, log_in, open_tab, prepare, session_of, submit  # noqa: E402
+from browser.stage import Tab, chromium, log_in, open_tab, prepare, session_of, submit  # noqa: E402
 from factories import LINKIS, Http, Service, wait_until  # noqa: E402
 from playwright.sync_api import Browser  # noqa: E402
 
@@ -59,7 +59,7 @@ def work(service: Service, ann: Http, folder: Path) -> dict[str, int]:
     wait_until(packs, 60)
     pack = packs()[-1]
     wait_until(lambda: len(ann.get(f"{LINKIS}/entrance/{pack}/metrics").data["metrics"]) >= 12, 60)
-    return {"scan": scan, "failed": failed, "pack": pack, "telescope": telescope}
+    return {"scan": scan, "failed": failed, "pack": pack, "telescope": telescope, "paused": paused}
 
 
 def take(browser: Browser, url: str, session: str, tasks: dict[str, int], theme: str) -> None:
@@ -69,9 +69,12 @@ def take(browser: Browser, url: str, session: str, tasks: dict[str, int], theme:
         "task": f"tasks/{tasks['pack']}?tab=usage",
         "task-log": f"tasks/{tasks['failed']}",
         "task-children": f"tasks/{tasks['telescope']}?tab=children",
+        "task-result": f"tasks/{tasks['scan']}?tab=result",
+        "task-history": f"tasks/{tasks['paused']}?tab=history",
         "submit": "submit?executor=scan",
         "preparations": "preparations",
-        "preparation": "preparations/measurements-2026?tab=pieces",
+        "preparation": "preparations/telescope",
+        "preparation-pieces": "preparations/measurements-2026?tab=pieces",
     }
     context = browser.new_context(viewport=SIZE, locale="en-GB", color_scheme=theme)  # type: ignore[arg-type]
     tab = open_tab(context, url)
@@ -86,6 +89,7 @@ def take(browser: Browser, url: str, session: str, tasks: dict[str, int], theme:
         wait_until(lambda: tab.page.locator(".loading").count() == 0)
         tab.page.wait_for_timeout(1500)
         shoot(tab.page.screenshot(), f"{name}-{theme}")
+    several(tab, tasks, theme)
     if theme == "dark":
         log_in(context, url, "ann", session, lang="zh")
         tab.page.goto("about:blank")
@@ -94,6 +98,18 @@ def take(browser: Browser, url: str, session: str, tasks: dict[str, int], theme:
         shoot(tab.page.screenshot(), "tasks-zh-dark")
     context.close()
     tab.check()
+
+
+def several(tab: Tab, tasks: dict[str, int], theme: str) -> None:
+    """An action on several tasks, and what became of each."""
+    page = tab.go("tasks")
+    for task in tasks.values():
+        page.get_by_label(f"Select task {task}", exact=True).check()
+    page.get_by_role("toolbar").get_by_role("button", name="Priority").click()
+    page.get_by_role("dialog").get_by_role("button", name=f"Priority ({len(tasks)})").click()
+    page.get_by_role("dialog").get_by_text("refused").wait_for()
+    page.wait_for_timeout(500)
+    shoot(page.screenshot(), f"tasks-action-{theme}")
 
 
 def shoot(picture: bytes, name: str) -> None:

@@ -209,6 +209,7 @@ def _item(item: ActionItem) -> dict[str, Any]:
         "taskID": None if task is None else task.id,
         "execID": None if task is None else task.exec_id,
         "state": None if task is None else wire.status_word(task),
+        "paused": task is not None and bool(wire.waits(task)["paused"]),
         "status": 0 if item.error is None else 1,
         "message": text,
     }

@@ -13,6 +13,13 @@ export function stateOf(task) {
 }
 
 export const ended = (task) => ["Succeed", "Failed", "Cancelled", "Timeout"].includes(task.status);
+
+// How long a task has run, in ms; that of a paused one stands still. null: it never ran.
+export function ranFor(task) {
+  if (!task.engineStartTime) return null;
+  return (task.requestEndTime ?? (task.paused ? task.updatedTime : Date.now())) - task.engineStartTime;
+}
+
 export const troubled = (task) => task.status === "Failed" || task.status === "Timeout";
 
 export const LEVELS = [["CRITICAL", 800], ["URGENT", 400], ["HIGH", 200], ["NORMAL", 100], ["LOW", 50], ["BACKGROUND", 0]];

@@ -4,7 +4,7 @@ import { data as singularity } from "../api.js";
 import { useLoad } from "../load.js";
 import { href, setQuery } from "../route.js";
 import { t } from "../i18n.js";
-import { bytes, count, time } from "../format.js";
+import { ago, bytes, count, time } from "../format.js";
 import { Badge, Button, Copy, Empty, Facts, Fault, Icon, Loading, Pager, Tabs, toast } from "../ui.js";
 
 const JOB_STATES = { created: "created", ready: "queued", paused: "paused", processing: "running", complete: "succeeded", error: "failed" };
@@ -29,7 +29,7 @@ export function Preparations({ query }) {
         <tbody>${rows.slice((page - 1) * PAGE, page * PAGE).map((p) => html`<tr key=${p.id}><td><a class="id" href=${href(`preparations/${p.id}`)}>${p.name}</a></td>
           <td><${Standing} id=${p.id} /></td><td class="cell opt">${names(p.sourceStorages)}</td>
           <td class="cell opt">${p.outputStorages?.length ? names(p.outputStorages) : t("prep.inline")}</td><td class="num opt">${bytes(p.maxSize)}</td>
-          <td class="num opt">${bytes(p.pieceSize)}</td><td class="opt">${plainDate(p.createdAt)}</td></tr>`)}</tbody></table></div>
+          <td class="num opt">${bytes(p.pieceSize)}</td><td class="opt" title=${plainDate(p.createdAt)}>${ago(Date.parse(p.createdAt))}</td></tr>`)}</tbody></table></div>
         ${rows.length > PAGE && html`<footer class="foot"><span></span><${Pager} page=${page} size=${PAGE} total=${rows.length}
           onPage=${(n) => setQuery({ page: n === 1 ? "" : n })} /></footer>`}`}</section>`;
 }

@@ -6,7 +6,7 @@ import { go, href, setQuery } from "../route.js";
 import { t } from "../i18n.js";
 import { ago, bytes, count, duration, percent, rate, time } from "../format.js";
 import { Badge, Bar, Button, Copy, Empty, Facts, Fault, Icon, Loading, Pager, Priority, Tabs, TaskBadge, toast } from "../ui.js";
-import { ended, LEVELS, levelOf, stateOf, troubled } from "../state.js";
+import { ended, LEVELS, levelOf, ranFor, stateOf, troubled } from "../state.js";
 import { ActionDialog } from "../parts/actions.js";
 import { LogView } from "../parts/logview.js";
 import { Plots } from "../parts/plots.js";
@@ -96,7 +96,7 @@ function Head({ task, reload }) {
 function Overview({ task, progress }) {
   const state = stateOf(task);
   const done = ended(task);
-  const took = task.engineStartTime ? (task.requestEndTime ?? Date.now()) - task.engineStartTime : null;
+  const took = ranFor(task);
   return html`<div class="overview">
     <section class="card progress-card">
       <div class="progress-top"><b class="big">${percent(progress.progress)}</b>
@@ -162,6 +162,6 @@ function Children({ task }) {
       <td><div class="state-cell"><${TaskBadge} task=${child} />${child.status === "Running" && html`<${Bar} fraction=${Number(child.progress)} state=${stateOf(child)} label=${t("progress")} />`}
         ${troubled(child) && html`<small class="reason" title=${child.errDesc}>${child.errDesc}</small>`}</div></td>
       <td>${child.engineType}</td><td class="cell mono">${child.executionCode}</td>
-      <td class="num">${child.engineStartTime ? duration((child.requestEndTime ?? Date.now()) - child.engineStartTime) : "–"}</td></tr>`)}</tbody></table></div>
+      <td class="num">${duration(ranFor(child))}</td></tr>`)}</tbody></table></div>
     <footer class="foot"><span></span><${Pager} page=${page} size=${size} total=${data.totalPage} onPage=${setPage} /></footer></section>`;
 }

@@ -6,7 +6,7 @@ import { href, setQuery } from "../route.js";
 import { t } from "../i18n.js";
 import { ago, count, duration, percent, time } from "../format.js";
 import { Bar, Button, Empty, Fault, Icon, Loading, Pager, Priority, TaskBadge, toast } from "../ui.js";
-import { ended, stateOf, VIEWS } from "../state.js";
+import { ended, ranFor, stateOf, VIEWS } from "../state.js";
 import { act, ActionDialog, ACTIONS } from "../parts/actions.js";
 import * as live from "../live.js";
 
@@ -117,7 +117,7 @@ function Row({ task, users, chosen, toggle, reload, ask }) {
     ${users && html`<td class="opt">${task.umUser}</td>`}
     <td class="opt"><${Priority} value=${task.priority} /></td>
     <td class="opt" title=${time(task.createdTime)}>${ago(task.createdTime)}</td>
-    <td class="opt num">${task.engineStartTime ? duration((task.requestEndTime ?? Date.now()) - task.engineStartTime) : "–"}</td>
+    <td class="opt num">${duration(ranFor(task))}</td>
     <td class="row-actions">${!done && (task.paused
       ? html`<${Button} kind="square ghost" icon="play" label=${t("row.resume", { id: task.taskID })} onClick=${() => steer("resume")} />`
       : html`<${Button} kind="square ghost" icon="pause" label=${t("row.pause", { id: task.taskID })} onClick=${() => steer("pause")} />`)}

@@ -66,7 +66,7 @@ function Results({ title, items, onClose }) {
     <div class="scroll"><table class="table"><thead><tr><th>${t("col.id")}</th><th>${t("col.state")}</th><th>${t("col.result")}</th></tr></thead>
       <tbody>${rows.map((item) => html`<tr class=${item.status ? "refused" : ""}>
         <td>${item.taskID ? html`<a href=${href(`tasks/${item.taskID}`)} onClick=${onClose}>${item.taskID}</a>` : item.id}</td>
-        <td>${item.state && html`<${Badge} state=${stateOf({ status: item.state })} />`}</td>
+        <td>${item.state && html`<${Badge} state=${stateOf({ status: item.state, paused: item.paused })} />`}</td>
         <td>${item.message}</td></tr>`)}</tbody></table></div>
     ${items.length > SHOWN && html`<p class="muted">${t("result.more", { n: count(items.length - SHOWN) })}</p>`}
     <footer><${Button} kind="primary" onClick=${onClose}>${t("close")}<//></footer>
