@@ -122,6 +122,8 @@ class Dispatcher:
                 self.scheduler.remove(task.id)  # also when picked: it may have been paused and resumed since
         if task.state is State.WAITING_RETRY:
             self.retry_later(task)
+        if task.state.final and task.attempt and not before.active:
+            self._chores.put(lambda: self._release_idle(task.id))  # with an attempt: once its processes are gone
         self._bus.publish(task.id)
         self._wake.set()
 
@@ -195,10 +197,14 @@ class Dispatcher:
         """
         if live.workdir.exists():
             self._chores.put(lambda: self._offload(shutil.rmtree, live.workdir, True))
-        if live.owns:
+        if live.owns or live.key.number > 1:
             self._chores.put(lambda: self.release(live.key.task_id))
         if live.task.job_id is not None:
             self._undefer(live.task.job_id)
+
+    def _release_idle(self, task_id: int) -> None:
+        if all(key.task_id != task_id for key in self._launcher.running()):
+            self.release(task_id)
 
     def _undefer(self, job_id: int) -> None:
         with self._lock:

@@ -319,6 +319,29 @@ def test_a_kill_after_the_commit_finds_a_whole_recorded_file(life: Any, out: Pat
     assert pack.final.exists() and rows(life) == [(7, 1, 1)]
 
 
+def test_what_earlier_attempts_left_goes_with_the_success_of_one_that_makes_nothing(life: Any, out: Path) -> None:
+    pack = Pack(life, out)
+    pack.publish()
+    journal = out / f".{pack.key}.car.blocks.part"
+    life.launcher.sink.own(pack.key, "path", [str(journal)])
+    journal.touch()
+    life.launcher.end(pack.key, Ending.DIED, reason="signal 9")
+    life.advance(5_000)
+    life.launcher.end(life.started(pack.task, 2))
+    wait_until(lambda: list(out.iterdir()) == [pack.final])
+    wait_until(lambda: owned(life, pack.task) == [])
+
+
+def test_a_kill_while_no_attempt_runs_leaves_nothing(life: Any, out: Path) -> None:
+    pack = Pack(life, out)
+    life.service.pause(ANN, pack.task.id)
+    life.until(pack.task, State.PAUSED)
+    assert pack.temporary.exists()
+    life.service.kill(ANN, pack.task.id)
+    wait_until(lambda: list(out.iterdir()) == [])
+    wait_until(lambda: owned(life, pack.task) == [])
+
+
 def test_a_file_on_its_way_to_its_final_name_is_no_leftover(life: Any, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kill and a sweep come between the commit and the rename."""
     pack = Pack(life, out)
