@@ -171,6 +171,8 @@ def _filter(given: Mapping[str, Any]) -> Filter:
             raise BadInput(f"filter.{key}: must be {_KINDS[kind]}")
     caller = the_caller()
     everyone = caller.admin and bool(given.get("isAdminView"))
+    if not everyone and given.get("user") not in (None, "", caller.name):
+        raise BadInput("filter.user: tasks of others are an administrator's, with isAdminView")
     status = given.get("status") or None
     states, words = wire.selected(status.split(",")) if status else (None, [])
     end = given.get("endDate")

@@ -16,8 +16,8 @@ from common.config import load
 from common.errors import EntranceError, NotStored
 from entrance.app import create_app
 from entrance.core.model import Caller, Submission
-from entrance.dialects.linkis.submission import read
 from entrance.core.variables import substituted
+from entrance.dialects.linkis.submission import read
 
 ALICE = Caller(name="alice")
 TODAY = date(2026, 3, 1)
