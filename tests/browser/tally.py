@@ -1,4 +1,4 @@
-"""What the browser tests have looked at, counted, for ``bin/prove console``: it asks with ``BROWSER_TALLY=FILE``."""
+"""What the browser tests have looked at, counted, for ``bin/prove console``: it asks with ``BROWSER_TALLY=FOLDER``."""
 
 from __future__ import annotations
 
@@ -37,10 +37,11 @@ class Tally:
         self.expected += len(tab.faults) - len(left)
 
     def write(self) -> None:
-        """Write it where ``BROWSER_TALLY`` says, if it does."""
-        if path := os.environ.get("BROWSER_TALLY"):
+        """Write it into the folder that ``BROWSER_TALLY`` names, if it does: a file for each process that runs tests."""
+        if folder := os.environ.get("BROWSER_TALLY"):
             told = {"shown": self.shown, "tabs": self.tabs, "requests": self.requests}
-            Path(path).write_text(json.dumps({**told, "expected": self.expected, "faults": self.faults}))
+            path = Path(folder) / f"tally-{os.getpid()}.json"
+            path.write_text(json.dumps({**told, "expected": self.expected, "faults": self.faults}))
 
     def _request(self) -> None:
         self.requests += 1

@@ -29,26 +29,26 @@ _SMALLEST_BYTES = 20_000  # of a picture that shows something
 )
 def console(env: Environment, seed: int) -> str:
     """The suite of the clone in the clone's own environment; then its pictures, taken anew."""
-    tally_file = env.scratch / "tally.json"
-    run = ["env", "CI=true", f"BROWSER_TALLY={tally_file}", env.root / "bin" / "test", "-q", "tests/browser"]
+    run = ["env", "CI=true", f"BROWSER_TALLY={env.scratch}", env.root / "bin" / "test", "-q", "tests/browser"]
     done = env.run(*run, "tests/entrance/console", check=False, timeout_seconds=600)
     summary = next((line for line in reversed(done.stdout.splitlines()) if " in " in line and "passed" in line), "")
     if done.returncode != 0 or "skipped" in summary:
         raise Miss(f"{summary.strip('= ')} {(done.stdout + done.stderr)[-700:]}")
-    tally: dict[str, Any] = json.loads(tally_file.read_text())
+    tallies: list[dict[str, Any]] = [json.loads(path.read_text()) for path in env.scratch.glob("tally-*.json")]
     for look in LOOKS:
-        missing = PAGES - set(tally["shown"].get(look, {}))
+        missing = PAGES - {page for tally in tallies for page in tally["shown"].get(look, {})}
         if missing:
             raise Miss(f"not shown in {look}: {', '.join(sorted(missing))}")
-    if tally["faults"]:
-        raise Miss(f"{len(tally['faults'])} faults in browsers, first: {tally['faults'][0]}")
+    if faults := [fault for tally in tallies for fault in tally["faults"]]:
+        raise Miss(f"{len(faults)} faults in browsers, first: {faults[0]}")
     pictures = _pictures(env)
     passed = re.search(r"(\d+) passed", summary)
-    shown = sum(sum(pages.values()) for pages in tally["shown"].values())
+    shown = sum(sum(pages.values()) for tally in tallies for pages in tally["shown"].values())
+    tabs, requests, expected = (sum(tally[key] for tally in tallies) for key in ("tabs", "requests", "expected"))
     return (
-        f"{passed[1] if passed else '?'} tests in {tally['tabs']} tabs; {len(PAGES)} pages and parts of pages in {' and '.join(LOOKS)}, "
-        f"shown {shown} times in all with {tally['requests']} requests; 0 errors on the console, 0 requests outside, "
-        f"0 violations ({tally['expected']} refusals that tests provoke); {pictures} pictures"
+        f"{passed[1] if passed else '?'} tests, {tabs} tabs; {len(PAGES)} pages and parts of pages in {' and '.join(LOOKS)}, "
+        f"{shown} views with {requests} requests; 0 errors on the console, 0 requests outside, 0 violations "
+        f"({expected} refusals that tests provoke); {pictures} pictures"
     )
 
 
