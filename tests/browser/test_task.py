@@ -97,7 +97,8 @@ def test_a_task_is_paused_resumed_and_reprioritised_from_its_page(world: World, 
     world.service.wait_for(task, "Running")
     page = tab.go(f"tasks/{task}")
     page.get_by_role("button", name="Pause").click()
-    page.locator(".head .badge", has_text="Paused").wait_for()
+    page.locator(".head .badge", has_text="Paused").wait_for()  # as soon as it is asked to
+    wait_until(lambda: world.ann.get(f"{LINKIS}/entrance/{task}/history").data["history"][-1]["state"] == "paused")
     page.get_by_role("button", name="Resume").click()
     page.locator(".head .badge", has_text="Running").wait_for()
     page.get_by_label("Priority").select_option("HIGH")

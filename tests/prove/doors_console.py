@@ -46,7 +46,7 @@ def console(env: Environment, seed: int) -> str:
     shown = sum(sum(pages.values()) for tally in tallies for pages in tally["shown"].values())
     tabs, requests, expected = (sum(tally[key] for tally in tallies) for key in ("tabs", "requests", "expected"))
     return (
-        f"{passed[1] if passed else '?'} tests, {tabs} tabs; {len(PAGES)} pages and parts of pages in {' and '.join(LOOKS)}, "
+        f"{passed[1] if passed else '?'} tests, {tabs} tabs; {len(PAGES)} pages and parts in {' and '.join(LOOKS)}, "
         f"{shown} views with {requests} requests; 0 errors on the console, 0 requests outside, 0 violations "
         f"({expected} refusals that tests provoke); {pictures} pictures"
     )
