@@ -343,7 +343,7 @@ def interrupted(env: Environment, seed: int) -> str:
         subprocess.run(["rm", "-rf", output], check=True)
     figure = (
         f"{runs} runs, {counts}, same bytes each time, at most {loss.worst:.2f} s of work done again "
-        f"(of attempts that had run up to {loss.longest:.1f} s; {len(loss.seen)} looked at)"
+        f"({loss}; of {loss.looked_at} attempts, up to {loss.longest:.1f} s long)"
     )
     if loss.worst > 2:
         raise Miss(figure)
@@ -362,7 +362,7 @@ def _interrupt(service: Service, chance: random.Random, counts: dict[str, int], 
             begun = [begun for begun in loss.begun(client, packs) if begun.task == task]
             client.data("GET", f"/entrance/{task}/pause")
             wait_until(lambda: client.data("GET", f"/entrance/{task}/history")["history"][-1]["state"] != "running", 5)
-            loss.count(begun)
+            loss.count(begun, kind)
             client.data("GET", f"/entrance/{task}/resume")
         elif kind == "task":
             own = service.pid
@@ -371,11 +371,11 @@ def _interrupt(service: Service, chance: random.Random, counts: dict[str, int], 
             tasks = [t for s in servers for t in Path(f"/proc/{s}/task/{s}/children").read_text().split()]
             begun = loss.begun(client, packs)
             os.kill(int(chance.choice(tasks)), signal.SIGKILL)
-            wait_until(lambda: any(loss.count(begun, only="died")), 5)
+            wait_until(lambda: any(loss.count(begun, kind, only="died")), 5)
         else:
             begun = loss.begun(client, packs)
             service.kill()
-            loss.count(begun)
+            loss.count(begun, kind)
             service.start()
         counts[kind] += 1
 
@@ -399,8 +399,15 @@ class Loss:
     def __init__(self, service: Service) -> None:
         self._database = service.data / "entrance.db"
         self._from: dict[tuple[int, int], int] = {}  # the place at which an attempt of a task began, where it is known
-        self.worst = self.longest = 0.0
-        self.seen: list[float] = []
+        self._worst: dict[str, float] = {}  # by what was done to it
+        self.longest, self.looked_at = 0.0, 0
+
+    @property
+    def worst(self) -> float:
+        return max(self._worst.values(), default=0.0)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{kind} {seconds:.2f}" for kind, seconds in self._worst.items())
 
     def begun(self, client: Client, tasks: Sequence[int]) -> list[Begun]:
         found = []
@@ -411,7 +418,7 @@ class Loss:
             found.append(Begun(task=task, attempt=last["attempt"], ran=ran, done=done))
         return found
 
-    def count(self, begun: Sequence[Begun], only: str = "") -> list[Begun]:
+    def count(self, begun: Sequence[Begun], kind: str, only: str = "") -> list[Begun]:
         """Take in what became of interrupted attempts (``only`` those with this end), before the next ones begin."""
         counted = []
         for of in begun:
@@ -423,8 +430,8 @@ class Loss:
             first = self._from.get((of.task, of.attempt), 0 if of.attempt == 1 else of.done)
             if of.done > first:
                 lost = of.ran * max(0, of.done - stored) / (of.done - first)
-                self.worst, self.longest = max(self.worst, lost), max(self.longest, of.ran)
-                self.seen.append(lost)
+                self._worst[kind] = max(self._worst.get(kind, 0.0), lost)
+                self.longest, self.looked_at = max(self.longest, of.ran), self.looked_at + 1
         return counted
 
     @staticmethod
