@@ -14,7 +14,12 @@ import { Result } from "../parts/result.js";
 import * as live from "../live.js";
 
 const pretty = (text) => { try { return JSON.stringify(JSON.parse(text), null, 2); } catch { return text ?? ""; } };
-const units = (stage) => (/^(new )?bytes\(/.test(stage.id) ? bytes : count); // what a stage counts
+
+// What a stage counts: bytes, MiB or things.
+function units(stage) {
+  if (/^(new )?bytes\(/.test(stage.id)) return bytes;
+  return /^pack\(/.test(stage.id) ? (mebibytes) => bytes(mebibytes * 1048576) : count;
+}
 const HISTORY = { timed_out: "timeout", waiting_retry: "retry" };
 
 export function TaskPage({ id, query }) {
