@@ -257,6 +257,7 @@ class Walk:
             same_hash = not entry.hash or version.hash == entry.hash
             same_size = entry.size < 0 or version.size == entry.size
             if version.modified_ns == entry.modified_ns and same_hash and same_size:
+                self._complete(version)
                 return
         raw = os.fsencode(_name_of(entry.path))
         raw_name = raw if raw != name.encode() else None
@@ -269,6 +270,12 @@ class Walk:
         self._files.append(new)
         self._rows += 1
         self._register_ranges(new, entry.size, 0)
+
+    def _complete(self, known: File) -> None:
+        """Register what is missing of a file's ranges: a scan that was killed may have come no further."""
+        if known.size > self._split and (end := self._catalogue.ranges_end(known.id)) < known.size:
+            self.place.name = known.name
+            self._register_ranges(known.id, known.size, end)
 
     def _register_ranges(self, file: NewFile | int, size: int, start: int) -> None:
         """Cut a file into ranges, from ``start`` on; a file of very many is spread over several batches."""

@@ -111,7 +111,10 @@ class Preparations:
             if preparation is None:
                 continue
             for file_id in catalogue.spanning(car.id):
-                nodes = file_nodes(_ranges_of(catalogue, file_id), preparation.profile, preparation.max_size)
+                ranges, file = _ranges_of(catalogue, file_id), catalogue.file(file_id)
+                if file is None or sum(part.length for part in ranges) != file.size:
+                    continue  # a scan is still registering them, or was killed
+                nodes = file_nodes(ranges, preparation.profile, preparation.max_size)
                 if nodes is not None:
                     root = nodes[1]
                     catalogue.finish_file(file_id, car.id, root.cid, root.tsize)

@@ -180,6 +180,35 @@ def test_ranges_of_a_scan_that_was_killed_are_grouped_first(tmp_path: Path, monk
     assert loose.fetchone() == (0,)
 
 
+def test_a_file_that_a_killed_scan_had_begun_gets_the_rest_of_its_ranges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walking, "BATCH_ROWS", 20)
+    harness, source = make(tmp_path, "a", "b", size=1000)
+    sizes = {"maxSize": 200, "minPieceSize": 128}
+    task = harness.prepare(source, **sizes, follow=["pack"])
+    other = Harness(tmp_path / "other")
+    other.prepare(source, **sizes, follow=["pack"])
+    other.run()
+
+    def stop(kind: str, context: Context) -> None:
+        if kind == "step" and context.report.checkpoints >= 3:
+            raise StopRequested
+
+    harness.attempt(task.id, stop)
+    harness.run(only="pack")
+    harness.kill(task.id)
+    assert [file["cid"] for file in recorded(harness)["files"]] == [""]  # of what is known of it, all is packed but the end
+    harness.prepare(source, **sizes, follow=["pack"])
+    harness.run()
+    assert _places(harness) == _places(other)
+    assert [file["cid"] for file in recorded(harness)["files"]] == [file["cid"] for file in recorded(other)["files"]]
+
+
+def _places(harness: Harness) -> list[tuple[int, int, str]]:
+    return [(r["offset"], r["length"], r["cid"]) for r in recorded(harness)["fileRanges"]]
+
+
 def test_packs_are_queued_as_their_groups_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(walking, "BATCH_ROWS", 10)
     harness, source = make(tmp_path, *[f"{n:02}" for n in range(30)], size=3000)

@@ -194,6 +194,12 @@ RANGE_CIDS = Sql(
     .order_by(t.ranges.c.offset)
     .limit(_LIMIT)
 )
+LAST_RANGE = Sql(
+    select(t.ranges.c.offset + t.ranges.c.length)
+    .where(t.ranges.c.file_id == _p("file_id"))
+    .order_by(t.ranges.c.offset.desc())
+    .limit(1)
+)
 NAMED_RANGES = Sql(
     select(t.ranges.c.id, t.range_cids.c.cid)
     .join(t.range_cids, t.range_cids.c.range_id == t.ranges.c.id)

@@ -160,6 +160,11 @@ class Catalogue:
         """Return a page of a file's ranges by offset, with their CIDs; ``after`` is an offset."""
         return [RangeCid(*row) for row in self._tx.all(s.RANGE_CIDS, file_id=file_id, after=after, limit=limit)]
 
+    def ranges_end(self, file_id: int) -> int:
+        """Return where the last range of a file ends: its size, unless a scan was killed while it registered them."""
+        row = self._tx.one(s.LAST_RANGE, file_id=file_id)
+        return 0 if row is None else int(row[0])
+
     def named_ranges(self, job_id: int, car_id: int, after: int = 0, limit: int = PAGE_ROWS) -> list[tuple[int, bytes]]:
         """Return a page of (id, CID) of the ranges of a job that are in its CAR, by id."""
         rows = self._tx.all(s.NAMED_RANGES, job_id=job_id, car_id=car_id, after=after, limit=limit)
