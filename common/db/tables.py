@@ -448,13 +448,14 @@ skipped = Table(  # ranges that a pack left out because their file could not be 
     Column("car_id", Int, nullable=False),
 )
 
-directory_nodes = Table(
+directory_nodes = Table(  # of each DAG CAR that holds the directory, and of those that did not come to be: the latest counts
     "directory_nodes",
     metadata,
-    Column("directory_id", Id, primary_key=True, autoincrement=False),
-    Column("car_id", Int, nullable=False),
+    Column("directory_id", Int, primary_key=True, autoincrement=False),
+    Column("car_id", Int, primary_key=True, autoincrement=False),
     Column("cid", LargeBinary, nullable=False),
     Column("tsize", Int, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 cars = Table(

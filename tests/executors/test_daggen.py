@@ -5,15 +5,18 @@ from __future__ import annotations
 import random
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
-from harness import Harness
+from harness import Context, Harness
 
 from common.content import cid as cids
 from common.content import walk
 from common.content.car import CarReader
 from common.db.catalogue import Car
 from common.task import Pause, Resume, State
+from executors import daggen as generating
+from executors.base import StopRequested
 
 
 def service(tmp_path: Path, files: dict[str, bytes], **params: Any) -> Harness:
@@ -104,6 +107,34 @@ def test_a_later_daggen_holds_only_directories_that_were_touched_since(tmp_path:
     third = daggen(harness)
     assert third is not None
     assert tree(blocks(tmp_path, harness), third.root_cid) == {**FILES, **changed}
+
+
+def test_a_daggen_that_was_killed_half_way_takes_nothing_from_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generating, "BATCH_ROWS", 1)
+    harness = service(tmp_path, FILES)
+    assert daggen(harness) is not None
+    folders = [row[0] for row in harness.connection.execute("SELECT id FROM directories ORDER BY id")]
+    before = [harness.catalogue.directory_node(folder) for folder in folders]
+    write(tmp_path, {"a/b/5": b"five"})
+    rescan(harness)
+
+    def stop(kind: str, context: Context) -> None:
+        if kind == "publish":
+            raise StopRequested
+
+    killed = harness.add("daggen", {"preparation": 1, "source": 1})
+    harness.attempt(killed.id, stop)
+    assert harness.connection.execute("SELECT count(*) FROM directory_nodes").fetchone()[0] > len(folders)
+    harness.kill(killed.id)
+    assert None not in before
+    assert [harness.catalogue.directory_node(folder) for folder in folders] == before
+    assert [child.cid for child in harness.catalogue.children(folders[0])] == [node[0] for node in before[1:3] if node]
+    last = daggen(harness)
+    assert last is not None
+    assert tree(blocks(tmp_path, harness), last.root_cid) == {**FILES, "a/b/5": b"five"}
+    assert harness.catalogue.directory_node(folders[0]) == (last.root_cid, ANY)
 
 
 def test_the_latest_packed_version_counts_and_deleted_files_stay(tmp_path: Path) -> None:

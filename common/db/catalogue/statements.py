@@ -76,15 +76,20 @@ DIRECTORIES = Sql(
     .order_by(t.directories.c.id)
     .limit(_LIMIT)
 )
+_NODE = t.directory_nodes.alias("node")
+_LATEST_NODE = (  # of a directory: of the last DAG CAR that is there
+    select(func.max(_NODE.c.car_id))
+    .join(t.cars, t.cars.c.id == _NODE.c.car_id)
+    .where(_NODE.c.directory_id == t.directories.c.id)
+    .correlate(t.directories)
+    .scalar_subquery()
+)
 CHILDREN = Sql(
     select(t.directories.c.id, t.directories.c.name, t.directory_nodes.c.cid, t.directory_nodes.c.tsize)
     .select_from(t.directories)
     .outerjoin(
         t.directory_nodes,
-        and_(
-            t.directory_nodes.c.directory_id == t.directories.c.id,
-            exists(_CAR_THERE.where(t.cars.c.id == t.directory_nodes.c.car_id)),
-        ),
+        and_(t.directory_nodes.c.directory_id == t.directories.c.id, t.directory_nodes.c.car_id == _LATEST_NODE),
     )
     .where(t.directories.c.parent_id == _p("parent_id"), t.directories.c.name > _p("after"))
     .order_by(t.directories.c.name)
@@ -264,10 +269,13 @@ UNBUILT = Sql(
     .limit(_LIMIT)
 )
 DIRECTORY_NODE = Sql(
-    select(t.directory_nodes.c.cid, t.directory_nodes.c.tsize).where(
+    select(t.directory_nodes.c.cid, t.directory_nodes.c.tsize)
+    .where(
         t.directory_nodes.c.directory_id == _p("directory_id"),
         exists(_CAR_THERE.where(t.cars.c.id == t.directory_nodes.c.car_id)),
     )
+    .order_by(t.directory_nodes.c.car_id.desc())
+    .limit(1)
 )
 CAR = select(t.cars)
 CAR_BY_ID = Sql(CAR.where(t.cars.c.id == _p("id")))
