@@ -234,7 +234,7 @@ class Work:
                 files.sync()
                 synced = reached.offset
                 line.synced(synced)
-                if saved is not None and saved[0] != books.cursor and now >= next_checkpoint:
+                if saved is not None and saved[0] != books.cursor:
                     cursor, state = saved
                     self._give_skips(books, reached.payload)
                     books = Books(
