@@ -28,10 +28,11 @@ _SMALL_FILES = 2_000
 def _victims(service: Service) -> list[int]:
     """The processes that run attempts."""
     own = service.pid
+    found: list[int] = []
     for server in Path(f"/proc/{own}/task/{own}/children").read_text().split():
         if b"forkserver" in Path(f"/proc/{server}/cmdline").read_bytes():
-            return [int(p) for p in Path(f"/proc/{server}/task/{server}/children").read_text().split()]
-    return []
+            found += map(int, Path(f"/proc/{server}/task/{server}/children").read_text().split())
+    return found
 
 
 def _make_source(folder: Path, seed: int) -> dict[str, str]:
@@ -85,7 +86,10 @@ def _kill_twice(service: Service, client: Client, moved: int, how_far: int) -> N
         return client.data("GET", f"/entrance/{moved}/progress")["bytesDone"] >= how_far * part // 3
 
     wait_until(lambda: far(1), 300)
-    for victim in _victims(service):
+    victims = _victims(service)
+    if not victims:
+        raise Miss("there was no process of the transfer to kill")
+    for victim in victims:
         os.kill(victim, signal.SIGKILL)
     wait_until(lambda: far(2), 300)
     own = service.pid
