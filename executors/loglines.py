@@ -70,6 +70,7 @@ class Output:
     def feed(self, data: bytes, now: float) -> bytes:
         """Return the lines that ``data`` ends, encoded; b"" if none."""
         whole, newline, rest = (self._held + data).rpartition(b"\n")
+        whole = whole.removesuffix(b"\r")  # of the last line; those before it have their newlines still
         while len(rest) > _PIECE_BYTES:
             cut = _PIECE_BYTES
             while cut > _PIECE_BYTES - 4 and rest[cut] & 0xC0 == 0x80:  # not inside a character

@@ -52,6 +52,13 @@ def test_output_gives_the_same_lines_however_it_is_cut(stream, data):
     assert len(lines) == stream.count(b"\n") + (stream[-1:] not in (b"", b"\n"))
 
 
+def test_lines_of_output_may_end_as_on_windows():
+    output = Output("INFO")
+    assert output.feed(b"a\r\nb\r\n", NOW) + output.feed(b"c\r", NOW) + output.feed(b"\n\r\n", NOW) == b"".join(
+        HEAD.encode() + line + b"\n" for line in (b"a", b"b", b"c", b"")
+    )
+
+
 def test_a_line_of_output_that_does_not_end_becomes_several_and_loses_nothing():
     output, found = Output("WARN"), b""
     text = "ä" * 100_000
