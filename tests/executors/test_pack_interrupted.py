@@ -24,7 +24,7 @@ from executors.base import StopRequested
 from executors.packing import layout
 from executors.packing.line import Line
 
-SEEDS = int(os.environ.get("INTERRUPTION_SEEDS", "4"))
+SEEDS = int(os.environ.get("INTERRUPTION_SEEDS", "2"))
 LONGEST_SECONDS = {"scan": 0.04, "pack": 0.3, "daggen": 0.08}
 """How long an attempt may live before it is killed."""
 
