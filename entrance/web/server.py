@@ -28,6 +28,7 @@ MAX_HEADERS = 100
 MAX_HEADER_BYTES = 64 << 10  # of one line
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+_BARE = re.compile(r"[\r\n\0]")  # section 5.5: no value has these
 _BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s"
 
 
@@ -48,17 +49,22 @@ class FairHandler(WSGIHandler):  # type: ignore[misc]
         gevent.sleep(0)
         return super().handle_one_request()
 
-    def MessageClass(self, lines: Any, _: int) -> Any:  # noqa: N802 - pywsgi's name
-        """Read the header lines (RFC 9112, section 5; folded lines are refused, as it asks)."""
+    def _read_headers(self, lines: Any, seekable: int) -> Any:
+        """Read the header lines up to the empty one (RFC 9112, section 5; folded lines are refused, as it asks).
+
+        ``seekable`` is of pywsgi's call and has no meaning.
+        """
         headers = OldMessage()
         for _ in range(MAX_HEADERS + 1):
             line = lines.readline(MAX_HEADER_BYTES + 1)
-            if line in (b"\r\n", b"\n", b""):
+            if line in (b"\r\n", b"\n"):
                 break
             name, colon, value = line.decode("iso-8859-1").partition(":")
-            if not colon or not _TOKEN.fullmatch(name) or len(line) > MAX_HEADER_BYTES:  # others may read it differently
+            value = value.removesuffix("\n").removesuffix("\r").strip(" \t")
+            # Others may read such a line differently, and one without an end was cut.
+            if not colon or not line.endswith(b"\n") or not _TOKEN.fullmatch(name) or _BARE.search(value):
                 raise Ambiguous("a header line is malformed")
-            headers[name] = value.strip(" \t\r\n")
+            headers[name] = value
         else:
             raise Ambiguous("there are too many header lines")
         lengths = headers.get_all("content-length") or []
@@ -70,6 +76,8 @@ class FairHandler(WSGIHandler):  # type: ignore[misc]
         if encodings and encodings[0].strip().lower() != "chunked":
             raise Ambiguous("the only Transfer-Encoding is chunked")
         return headers
+
+    MessageClass = _read_headers  # pywsgi's name
 
     def get_environ(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environ()

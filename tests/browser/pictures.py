@@ -1,22 +1,18 @@
 """Make the pictures of the manual, ``docs/images/``: a service with work in every state, each page in both themes.
 
-.venv/bin/python tests/browser/pictures.py        # about a minute; needs chromium, looks best with fonts-inter
+PYTHONPATH=tests .venv/bin/python -m browser.pictures        # about a minute; needs chromium, looks best with fonts-inter
 """
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
 
-TESTS = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TESTS))
+from browser.stage import Tab, chromium, log_in, open_tab, prepare, session_of, submit
+from factories import LINKIS, Http, Service, wait_until
+from playwright.sync_api import Browser
 
-from browser.stage import Tab, chromium, log_in, open_tab, prepare, session_of, submit  # noqa: E402
-from factories import LINKIS, Http, Service, wait_until  # noqa: E402
-from playwright.sync_api import Browser  # noqa: E402
-
-IMAGES = TESTS.parent / "docs" / "images"
+IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 MOST_BYTES = 300_000
 SIZE = {"width": 1280, "height": 800}
 

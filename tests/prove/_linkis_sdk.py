@@ -12,6 +12,7 @@ import importlib.metadata
 import json
 import logging
 import sys
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -28,7 +29,7 @@ def unchanged() -> bool:
     hashed = [file for file in files if file.hash is not None]
     for file in hashed:
         assert file.hash is not None
-        digest = hashlib.new(file.hash.mode, file.locate().read_bytes()).digest()  # type: ignore[attr-defined]
+        digest = hashlib.new(file.hash.mode, Path(str(file.locate())).read_bytes()).digest()
         if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != file.hash.value:
             return False
     return bool(hashed)

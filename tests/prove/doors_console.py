@@ -58,7 +58,8 @@ def _pictures(env: Environment) -> int:
     kept = {path.name for path in folder.glob("*.png")}
     for path in folder.glob("*.png"):
         path.unlink()
-    env.run(env.root / ".venv" / "bin" / "python", env.root / "tests" / "browser" / "pictures.py", timeout_seconds=300)
+    python = env.root / ".venv" / "bin" / "python"
+    env.run("env", f"PYTHONPATH={env.root / 'tests'}", python, "-m", "browser.pictures", timeout_seconds=300)
     taken = {path.name for path in folder.glob("*.png")}
     wanted = {f"{name}-{theme}.png" for name in PICTURES for theme in ("light", "dark")}
     if kept != taken or not wanted <= taken:

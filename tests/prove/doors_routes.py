@@ -115,7 +115,7 @@ class Asker:
         if rule.startswith("/api/job/"):
             job = str(self._ok(self.alice.post(f"/api/preparation/{name}/source/{name}-in/start-scan"))["id"])
         if rule.endswith("/users/<name>"):
-            self.admin.post(f"{LINKIS}/users", {"name": f"user-{number}"}).data  # noqa: B018 - checks the answer
+            self._ok(self.admin.post(f"{LINKIS}/users", {"name": f"user-{number}"}))
         token = self.admin.post(f"{LINKIS}/tokens", {"user": "bob"}).data if "<int:number>" in rule else {}
         return Things(
             task=task,
@@ -148,10 +148,10 @@ class Asker:
     def _tidy(self, rule: str) -> None:
         """Undo what would stand in the way of the next route."""
         if rule.endswith(OFFLINE):
-            self.admin.get(f"{LINKIS}/entrance/operation/label/backonline").data  # noqa: B018 - checks the answer
+            self._ok(self.admin.get(f"{LINKIS}/entrance/operation/label/backonline"))
         for which in ({"user": "alice"}, {"user": "admin", "executor": "scan"}, {"user": "admin", "executor": "daggen"}):
             body = {"action": "kill", "filter": {**which, "isAdminView": True, "status": "Inited,Scheduled,Running"}}
-            self.admin.post(f"{LINKIS}/entrance/actions", body).data  # noqa: B018 - checks the answer
+            self._ok(self.admin.post(f"{LINKIS}/entrance/actions", body))
 
     def _running(self, task: int) -> None:
         wait_until(lambda: self.service.state(task) == "Running", 30, what=f"task {task} runs")

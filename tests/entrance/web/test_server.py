@@ -60,6 +60,10 @@ def one_answer(connection: socket.socket) -> tuple[int, bytes]:
         b"Content-Length: -1\r\n",
         b"Transfer-Encoding: gzip, chunked\r\n",
         b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+        b"X-Folded: a\r\n b\r\nContent-Length: 2\r\n",
+        b"X-Bare: a\rContent-Length: 9\r\nContent-Length: 2\r\n",
+        b"X-Long: " + b"a" * (65 << 10) + b"\r\nContent-Length: 2\r\n",
+        b"X-Many: a\r\n" * 101,
     ],
 )
 def test_a_body_whose_length_is_ambiguous_is_refused_and_the_connection_closed(
@@ -70,6 +74,13 @@ def test_a_body_whose_length_is_ambiguous_is_refused_and_the_connection_closed(
         answer = until_closed(connection)
     assert answer.startswith(b"HTTP/1.1 400")
     assert answer.count(b"HTTP/1.1") == 1, "what follows is not taken for a request"
+
+
+def test_a_request_that_is_cut_in_its_headers_is_not_carried_out(shared_service: Service) -> None:
+    with connected(shared_service) as connection:
+        connection.sendall(HEALTH.rstrip(b"\r\n"))
+        connection.shutdown(socket.SHUT_WR)
+        assert until_closed(connection).startswith(b"HTTP/1.1 400")
 
 
 def test_a_chunked_body_is_read(shared_service: Service) -> None:
