@@ -273,8 +273,13 @@ def test_a_task_paused_and_resumed_between_pick_and_start_runs_once(life: Any) -
     task = life.submit(wait_for_ready=True)
     writer = life.core.writer
     go_on = threading.Event()
-    real = life.core.changes.carry_out
+    real, post = life.core.changes.carry_out, writer.post
     seen: list[str] = []
+    posted: list[threading.Thread] = []
+
+    def noted(*change: Any) -> None:
+        post(*change)
+        posted.append(threading.current_thread())
 
     def slow(orders: Any, **more: Any) -> Any:
         if not callable(orders) and any(type(o.event).__name__ == "Picked" for o in orders) and not seen:
@@ -286,13 +291,12 @@ def test_a_task_paused_and_resumed_between_pick_and_start_runs_once(life: Any) -
                 threading.Thread(target=verb, args=(ANN, task.id)) for verb in (life.service.pause, life.service.resume)
             ]
             for thread in steering:
-                waiting = writer._queue.qsize()
                 thread.start()
-                wait_until(lambda w=waiting: writer._queue.qsize() > w)
+                wait_until(lambda t=thread: t in posted)
             threading.Timer(0.1, go_on.set).start()
         return real(orders, **more)
 
-    life.core.changes.carry_out = slow
+    writer.post, life.core.changes.carry_out = noted, slow
     life.service.make_ready(task.id)
     key = life.started(task)
     assert seen == ["picked"]
