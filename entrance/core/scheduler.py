@@ -1,10 +1,12 @@
 """Who runs next: a pure, deterministic structure without clock or I/O.
 
 Order: level of priority (six of them; a task rises one level for each ``ageing_ms`` that it waits), then the groups in turn,
-then within a group the larger priority, then the older task. A group (or creator, or executor) at its limit is passed over;
-the first task in order that is allowed but does not fit waits for room, and nothing behind it starts.
+then within a group the larger priority (of a task that rose: at least that of its level), then the older task. A group (or
+creator, or executor) at its limit is passed over; the first task in order that is allowed but does not fit waits for room,
+and nothing behind it starts.
 
-Costs: adding and taking O(log n); passing over blocked groups O(groups).
+Costs: adding and taking O(log n); passing over blocked groups O(groups). What is kept is O(n), whatever came and went: what
+a change leaves behind in the heaps is thrown away when it is more than what counts.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from dataclasses import dataclass, replace
 from common.task import Priority
 
 _LEVELS = tuple(Priority)  # lowest first
+_SPARE = 1024  # entries that do not count any more and are kept besides as many as count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +41,7 @@ class Waiting:
     group: str
     creator: str
     executor: str
+    user: str = ""
     priority: int
     cores: float
     queued_at: int
@@ -54,8 +58,11 @@ class Scheduler:
         self._level: dict[int, int] = {}  # task -> index into _LEVELS, ageing included
         self._groups: list[OrderedDict[str, list[tuple[int, int]]]] = [OrderedDict() for _ in _LEVELS]
         self._rises: list[tuple[int, int]] = []  # (when, task): the next level is due
+        self._due: dict[int, int] = {}  # task -> when
+        self._entries = 0  # in all groups' heaps, those that do not count any more included
         self._waiting_in: Counter[str] = Counter()
         self._submitted_in: Counter[str] = Counter()  # without children
+        self._submitted_by: Counter[str] = Counter()  # per user, without children
         self._in_group: Counter[str] = Counter()
         self._in_creator: Counter[tuple[str, str]] = Counter()
         self._in_executor: Counter[str] = Counter()
@@ -69,7 +76,9 @@ class Scheduler:
             self.remove(task.id)
         self.waiting[task.id] = task
         self._waiting_in[task.group] += 1
-        self._submitted_in[task.group] += not task.child
+        if not task.child:
+            self._submitted_in[task.group] += 1
+            self._submitted_by[task.user] += 1
         self._place(task, now)
 
     def remove(self, task_id: int) -> None:
@@ -78,10 +87,12 @@ class Scheduler:
         if task is None:
             return
         self._level.pop(task_id, None)
-        self._waiting_in[task.group] -= 1
-        self._submitted_in[task.group] -= not task.child
-        if not self._waiting_in[task.group]:
-            del self._waiting_in[task.group], self._submitted_in[task.group]
+        self._due.pop(task_id, None)
+        _less(self._waiting_in, task.group)
+        if not task.child:
+            _less(self._submitted_in, task.group)
+            _less(self._submitted_by, task.user)
+        self._tidy()
 
     def reprioritise(self, task_id: int, priority: int, now: int) -> None:
         """Change the priority of a waiting task; its age stays."""
@@ -103,6 +114,10 @@ class Scheduler:
     def waiting_in(self, group: str) -> int:
         """How many submitted tasks of a group wait; children do not count."""
         return self._submitted_in[group]
+
+    def waiting_of(self, user: str) -> int:
+        """How many submitted tasks of a user wait, over all groups; children do not count."""
+        return self._submitted_by[user]
 
     def groups(self) -> Mapping[str, tuple[int, int]]:
         """(waiting, running) of each group that has any."""
@@ -136,18 +151,39 @@ class Scheduler:
         index = min(index, len(_LEVELS) - 1)
         self._level[task.id] = index
         heap = self._groups[index].setdefault(task.group, [])
-        heapq.heappush(heap, (-task.priority, task.id))
+        heapq.heappush(heap, (_rank(task, index), task.id))
+        self._entries += 1
         if self.limits.ageing_ms and index < len(_LEVELS) - 1:
             waited = max(0, now - task.queued_at)
             due = task.queued_at + (waited // self.limits.ageing_ms + 1) * self.limits.ageing_ms
-            heapq.heappush(self._rises, (due, task.id))
+            if self._due.get(task.id) != due:
+                self._due[task.id] = due
+                heapq.heappush(self._rises, (due, task.id))
+        else:
+            self._due.pop(task.id, None)
 
     def _age(self, now: int) -> None:
         while self._rises and self._rises[0][0] <= now:
-            _, task_id = heapq.heappop(self._rises)
-            task = self.waiting.get(task_id)
-            if task is not None:
-                self._place(task, now)
+            due, task_id = heapq.heappop(self._rises)
+            if self._due.get(task_id) == due:
+                self._place(self.waiting[task_id], now)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Throw away what does not count any more when it is more than what does; the groups keep their turns."""
+        if len(self._rises) > 2 * len(self._due) + _SPARE:
+            self._rises = sorted((due, task_id) for task_id, due in self._due.items())
+        if self._entries <= 2 * len(self.waiting) + _SPARE:
+            return
+        self._entries = 0
+        for index, groups in enumerate(self._groups):
+            for group, heap in list(groups.items()):
+                kept = sorted({entry for entry in heap if self._current(index, entry)})
+                if kept:
+                    groups[group] = kept
+                else:
+                    del groups[group]
+                self._entries += len(kept)
 
     def _first(self) -> Waiting | None:
         """The first task in order that no limit holds back; its group moves to the end of the round."""
@@ -157,6 +193,7 @@ class Scheduler:
                 heap = groups[group]
                 while heap and not self._current(index, heap[0]):
                     heapq.heappop(heap)
+                    self._entries -= 1
                 if not heap:
                     del groups[group]
                     continue
@@ -169,7 +206,7 @@ class Scheduler:
 
     def _current(self, index: int, entry: tuple[int, int]) -> bool:
         task = self.waiting.get(entry[1])
-        return task is not None and self._level[task.id] == index and -entry[0] == task.priority
+        return task is not None and self._level[task.id] == index and entry[0] == _rank(task, index)
 
     def _allowed(self, task: Waiting) -> bool:
         limits = self.limits
@@ -192,3 +229,14 @@ class Scheduler:
             counter[key] += by  # type: ignore[index]
             if not counter[key]:  # type: ignore[index]
                 del counter[key]
+
+
+def _rank(task: Waiting, index: int) -> int:
+    """Where a task stands within its group and level, smallest first: one that rose is not behind those born there."""
+    return -max(task.priority, int(_LEVELS[index]))
+
+
+def _less(counter: Counter[str], key: str) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]

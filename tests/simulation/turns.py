@@ -94,6 +94,10 @@ class Queue(Shell):
     def fits(self, waiting: Waiting) -> bool:
         return not self.used or self.used + waiting.cores <= self.limits.slots + 1e-6
 
+    def rank(self, waiting: Waiting, level: int) -> tuple[int, int]:
+        """The place within group and level: one that rose has at least the priority of its level."""
+        return -max(waiting.priority, _LEVELS[level]), waiting.id
+
     def candidates(self) -> list[tuple[int, Waiting, Row]]:
         """All that may start now as far as the limits go, with their levels: a slow and plain second opinion."""
         for row in self.open:
@@ -115,16 +119,16 @@ class Queue(Shell):
         first: dict[str, tuple[int, int]] = {}  # of each group at the top level
         for level, waiting, _ in candidates:
             if level == top:
-                rank = (-waiting.priority, waiting.id)
+                rank = self.rank(waiting, top)
                 first[waiting.group] = min(rank, first.get(waiting.group, rank))
-        heads = [w for _, w, _ in candidates if first.get(w.group) == (-w.priority, w.id)]
+        heads = [w for level, w, _ in candidates if level == top and first[w.group] == self.rank(w, top)]
         if not picks:
             hold(any(not self.fits(w) for w in heads), f"nothing starts though there is room for {heads[0]}")
             return
         pick = picks[0]
         levels = {w.id: level for level, w, _ in candidates}
         hold(levels.get(pick.id) == top, f"level {levels.get(pick.id)} of task {pick.id} starts before level {top}")
-        hold(first[pick.group] == (-pick.priority, pick.id), f"task {pick.id} passes {first[pick.group]} of its group")
+        hold(first[pick.group] == self.rank(pick, top), f"task {pick.id} passes {first[pick.group]} of its group")
         turn = self.turns.get((top, pick.group), -1)
         for level, other, row in candidates:
             if level == top and other.group != pick.group and row.added < turn:

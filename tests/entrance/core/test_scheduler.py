@@ -191,6 +191,31 @@ def test_a_clock_that_is_set_back_does_not_take_a_level_away() -> None:
     assert ids(scheduler.pick(-5000)) == [1]
 
 
+def test_a_task_that_rose_is_not_behind_those_of_its_group_that_came_later() -> None:
+    scheduler = Scheduler(Limits(slots=1, ageing_ms=1000))
+    scheduler.add(task(1, priority=0), 0)
+    for number in range(2, 9):
+        scheduler.add(task(number, priority=100, queued_at=1500), 1500)
+    scheduler.add(task(9, priority=120, queued_at=1500), 1500)
+    assert drain(scheduler, 2000) == [9, 1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_what_changes_again_and_again_takes_no_more_room() -> None:
+    scheduler = Scheduler(Limits(slots=1, ageing_ms=1000))
+    scheduler.started(task(0))
+    for number in range(1, 4):
+        scheduler.add(task(number), 0)
+    for turn in range(20_000):
+        scheduler.reprioritise(1, (0, 100, 400)[turn % 3], turn)
+        scheduler.remove(2)
+        scheduler.add(task(2, f"C{turn}_ann_echo", queued_at=turn), turn)
+        scheduler.pick(turn)
+    kept = sum(len(heap) for level in scheduler._groups for heap in level.values()) + len(scheduler._rises)
+    assert kept < 5000 and len(scheduler.groups()) == 2
+    scheduler.finished(0)
+    assert sorted(drain(scheduler, 20_000)) == [1, 2, 3]
+
+
 def test_what_was_removed_is_forgotten() -> None:
     scheduler = Scheduler(Limits(slots=1, ageing_ms=1000))
     for number in range(100):
@@ -272,7 +297,7 @@ class Calls(RuleBasedStateMachine):
             assert one in allowed and self._fits(one)
             assert self._level(one) == max(map(self._level, allowed))
             same = [x for x in allowed if x.group == one.group and self._level(x) == self._level(one)]
-            assert one == min(same, key=lambda x: (-x.priority, x.id))
+            assert one == min(same, key=lambda x: (-max(x.priority, LEVELS[self._level(x)]), x.id))
             self.running[one.id] = self.waiting.pop(one.id)
 
     @invariant()
