@@ -304,8 +304,7 @@ class Dispatcher:
         except (NotStored, Closing):
             with self._lock:
                 for pick in picks:
-                    self.scheduler.finished(pick.id)
-                    self.scheduler.add(pick, self._clock.now())
+                    self.scheduler.put_back(pick.id, self._clock.now())
             self._wake.clear()
             self._wake.wait(1.0)
             return

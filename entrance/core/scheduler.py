@@ -55,6 +55,7 @@ class Scheduler:
         self.limits = limits
         self.waiting: dict[int, Waiting] = {}
         self.running: dict[int, Waiting] = {}
+        self._withdrawn: set[int] = set()  # picked, and not to be put back
         self._level: dict[int, int] = {}  # task -> index into _LEVELS, ageing included
         self._groups: list[OrderedDict[str, list[tuple[int, int]]]] = [OrderedDict() for _ in _LEVELS]
         self._rises: list[tuple[int, int]] = []  # (when, task): the next level is due
@@ -85,6 +86,8 @@ class Scheduler:
         """A waiting task is not to be picked any more (paused, killed)."""
         task = self.waiting.pop(task_id, None)
         if task is None:
+            if task_id in self.running:
+                self._withdrawn.add(task_id)
             return
         self._level.pop(task_id, None)
         self._due.pop(task_id, None)
@@ -99,6 +102,8 @@ class Scheduler:
         task = self.waiting.get(task_id)
         if task is not None:
             self.add(replace(task, priority=priority), now)
+        elif task_id in self.running:  # it may be put back
+            self.running[task_id] = replace(self.running[task_id], priority=priority)
 
     def started(self, task: Waiting) -> None:
         """Count a task as running that was not picked here (known from before)."""
@@ -108,8 +113,16 @@ class Scheduler:
     def finished(self, task_id: int) -> None:
         """The attempt's processes are gone: its slot is free."""
         task = self.running.pop(task_id, None)
+        self._withdrawn.discard(task_id)
         if task is not None:
             self._count(task, -1)
+
+    def put_back(self, task_id: int, now: int) -> None:
+        """A pick was not carried out: the task waits as before, unless it was removed or added again meanwhile."""
+        task, withdrawn = self.running.get(task_id), task_id in self._withdrawn
+        self.finished(task_id)
+        if task is not None and not withdrawn and task_id not in self.waiting:
+            self.add(task, now)
 
     def waiting_in(self, group: str) -> int:
         """How many submitted tasks of a group wait; children do not count."""

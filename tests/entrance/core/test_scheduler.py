@@ -216,6 +216,20 @@ def test_what_changes_again_and_again_takes_no_more_room() -> None:
     assert sorted(drain(scheduler, 20_000)) == [1, 2, 3]
 
 
+def test_a_pick_that_was_not_carried_out_waits_as_before() -> None:
+    scheduler = Scheduler(Limits(slots=4))
+    for number in range(1, 5):
+        scheduler.add(task(number), 0)
+    assert ids(scheduler.pick(0)) == [1, 2, 3, 4]
+    scheduler.remove(1)  # killed meanwhile
+    scheduler.add(task(2, queued_at=7), 7)  # paused and resumed
+    scheduler.reprioritise(4, 400, 7)
+    for number in range(1, 5):
+        scheduler.put_back(number, 8)
+    assert scheduler.used == 0 and scheduler.waiting[2].queued_at == 7
+    assert ids(scheduler.pick(9)) == [4, 2, 3]
+
+
 def test_what_was_removed_is_forgotten() -> None:
     scheduler = Scheduler(Limits(slots=1, ageing_ms=1000))
     for number in range(100):
