@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from common.errors import MayPass
 
 SLICE_ROWS = 10_000
+ROWS_AT_ONCE = 50  # of one statement: twice as fast as one by one
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -27,7 +29,9 @@ def write_slice(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]
     if not columns or not all(_NAME.match(column) for column in columns):
         raise ValueError(f"no names of columns: {list(columns)}")
     names = ", ".join(f'"{column}"' for column in columns)
-    marks = ", ".join("?" * len(columns))
+    marks = f"({', '.join('?' * len(columns))})"
+    insert = f"INSERT INTO rows ({names}) VALUES "  # noqa: S608 - checked names
+    at_once = len(rows) - len(rows) % ROWS_AT_ONCE
     try:
         connection = sqlite3.connect(path, isolation_level=None)
         try:
@@ -35,7 +39,14 @@ def write_slice(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]
             connection.execute("PRAGMA synchronous = OFF")
             connection.execute("BEGIN")
             connection.execute(f"CREATE TABLE rows ({names})")
-            connection.executemany(f"INSERT INTO rows ({names}) VALUES ({marks})", rows)  # noqa: S608 - checked names
+            connection.executemany(
+                insert + ", ".join([marks] * ROWS_AT_ONCE),
+                (
+                    tuple(chain.from_iterable(rows[start : start + ROWS_AT_ONCE]))
+                    for start in range(0, at_once, ROWS_AT_ONCE)
+                ),
+            )
+            connection.executemany(insert + marks, rows[at_once:])
             connection.execute("COMMIT")
         finally:
             connection.close()

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from heapq import merge
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from common.content import estimate
 from common.content.estimate import Grouping
@@ -31,7 +31,7 @@ from common.storage.local import is_inside, shown
 from executors.base import Stage, TaskContext
 from executors.preparing import now_ms, when_stored
 
-BATCH_ROWS = 4_000
+BATCH_ROWS = 10_000
 BATCH_SECONDS = 0.5
 QUEUE_FOLDERS = 20_000  # kept in memory; the others wait in the catalogue
 MOST_WARNINGS = 10_000
@@ -65,7 +65,7 @@ class Place:
     done: bool = False
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Folder:
     """A folder of the walk; it gets its id when its batch is closed."""
 
@@ -81,16 +81,15 @@ class Folder:
         return cls(path=path, name=row.name, id=row.id)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Group:
     """A pack job that is being filled; it gets its id when the batch is closed in which it was opened."""
 
     id: int = 0
 
 
-@dataclass(eq=False)
-class NewFile:
-    """A file version that is new."""
+class NewFile(NamedTuple):
+    """A file version that is new; it gets its id when its batch is closed."""
 
     folder: Folder
     name: str
@@ -98,7 +97,16 @@ class NewFile:
     size: int
     modified_ns: int
     hash: str
-    id: int = 0
+
+
+class NewRange(NamedTuple):
+    """A range that gets its group; ``id`` None: a new one. ``file`` is an id, or ~n for the nth file of the batch."""
+
+    id: int | None
+    file: int
+    offset: int
+    length: int
+    group: Group
 
 
 class Walk:
@@ -121,7 +129,8 @@ class Walk:
         self._rows = 0
         self._folders: list[tuple[Folder, int]] = []  # with their positions in the walk
         self._files: list[NewFile] = []
-        self._ranges: list[tuple[int | None, NewFile | int, int, int, Group]] = []
+        self._first_file = 0  # the id of the first of them, once it is known
+        self._ranges: list[NewRange] = []
         self._groups: list[Group] = []  # opened
         self._closed: list[Group] = []
         self._abandoned: list[int] = []
@@ -149,7 +158,7 @@ class Walk:
             return
         stale = [group for group in self._catalogue.open_groups(self._source.id) if group != place.group]
         for loose in merge(*self._loose(stale, place.loose_after), key=lambda r: r.id):
-            self._ranges.append((loose.id, loose.file_id, loose.offset, loose.length, self._group_for(loose.length)))
+            self._ranges.append(NewRange(loose.id, loose.file_id, loose.offset, loose.length, self._group_for(loose.length)))
             place.loose_after = loose.id
             self._count(1)
         place.loose_after = None
@@ -211,7 +220,7 @@ class Walk:
         if place.file is not None:
             self._register_ranges(place.file, place.file_size, place.file_offset)
         after = last = place.name
-        known = not folder.fresh
+        known, start = not folder.fresh, len(folder.path) + 1 if folder.path else 0
         files: _Known[File] = _Known(self._known_files(folder, after) if known else ())
         folders: _Known[Child] = _Known(self._known_folders(folder, after) if known else ())
 
@@ -220,19 +229,21 @@ class Walk:
                 self._warn(path, f"left out: {why}")
 
         for entry in self._storage.children(folder.path, report, self._ctx.workdir):
-            name = shown(_name_of(entry.path))
-            if name <= after:
-                continue
-            if name == last:
-                self._warn(entry.path, "left out: another name here looks the same once it is UTF-8")
-                continue
+            name = shown(entry.path[start:])
+            if name <= last:
+                if name <= after:
+                    continue
+                if name == last:
+                    self._warn(entry.path, "left out: another name here looks the same once it is UTF-8")
+                    continue
             last = name
             if entry.is_dir:
-                self._meet_folder(folder, entry, name, folders.take(name))
+                self._meet_folder(folder, entry, name, folders.take(name) if known else ())
             else:
-                self._meet_file(folder, entry, name, files.take(name))
+                self._meet_file(folder, entry, name, files.take(name) if known else ())
             place.name = name
-            self._count(0)
+            if self._rows >= BATCH_ROWS or time.monotonic() >= self._next_step:
+                self._flush()
 
     def _known_files(self, folder: Folder, after: str) -> Iterator[File]:
         first = (after, 1 << 62) if after else ("", 0)
@@ -245,31 +256,37 @@ class Walk:
         if entry.path in self._outputs:
             self._warn(entry.path, "left out: it is an output folder of the preparation")
             return
-        if not known and name != _name_of(entry.path):
+        if not known and not entry.path.endswith(name):
             self._warn(entry.path, "the name is not UTF-8; it is recorded as shown here")
         self._enqueue(Folder(path=entry.path, name=name, parent=parent, id=known[0].id if known else 0, fresh=not known))
 
     def _meet_file(self, folder: Folder, entry: Entry, name: str, known: Sequence[File]) -> None:
         place = self.place
+        path, size, modified_ns, file_hash, _ = entry
         place.files += 1
-        place.bytes += max(entry.size, 0)
+        if size > 0:
+            place.bytes += size
         for version in known:
-            same_hash = not entry.hash or version.hash == entry.hash
-            same_size = entry.size < 0 or version.size == entry.size
-            if version.modified_ns == entry.modified_ns and same_hash and same_size:
+            same_hash = not file_hash or version.hash == file_hash
+            same_size = size < 0 or version.size == size
+            if version.modified_ns == modified_ns and same_hash and same_size:
                 self._complete(version)
                 return
-        raw = os.fsencode(_name_of(entry.path))
-        raw_name = raw if raw != name.encode() else None
-        if raw_name is not None:
-            self._warn(entry.path, "the name is not UTF-8; it is recorded as shown here")
-        new = NewFile(folder, name, raw_name, entry.size, entry.modified_ns, entry.hash)
+        raw_name = None
+        if not path.endswith(name):
+            raw_name = os.fsencode(_name_of(path))
+            self._warn(path, "the name is not UTF-8; it is recorded as shown here")
         place.new_files += 1
-        place.new_bytes += max(entry.size, 0)
         place.name = name
-        self._files.append(new)
+        self._files.append(NewFile(folder, name, raw_name, size, modified_ns, file_hash))
         self._rows += 1
-        self._register_ranges(new, entry.size, 0)
+        if size <= self._split:
+            place.new_bytes += max(size, 0)
+            self._ranges.append(NewRange(None, -len(self._files), 0, size, self._group_for(size)))
+            self._rows += 1
+        else:
+            place.new_bytes += size
+            self._register_ranges(-len(self._files), size, 0)
 
     def _complete(self, known: File) -> None:
         """Register what is missing of a file's ranges: a scan that was killed may have come no further."""
@@ -277,19 +294,19 @@ class Walk:
             self.place.name = known.name
             self._register_ranges(known.id, known.size, end)
 
-    def _register_ranges(self, file: NewFile | int, size: int, start: int) -> None:
+    def _register_ranges(self, file: int, size: int, start: int) -> None:
         """Cut a file into ranges, from ``start`` on; a file of very many is spread over several batches."""
         place = self.place
-        for part in estimate.ranges(size, self._split) if size <= 0 else _ranges_from(size, self._split, start):
-            self._ranges.append((None, file, part.offset, part.length, self._group_for(part.length)))
+        for offset in range(start, size, self._split):
+            length = min(self._split, size - offset)
+            self._ranges.append(NewRange(None, file, offset, length, self._group_for(length)))
             self._rows += 1
-            following = part.offset + part.length
+            following = offset + length
             if self._rows >= BATCH_ROWS and following < size:
                 self._take_ids()
-                place.file = file.id if isinstance(file, NewFile) else file
+                place.file = file = self._id_of(file)
                 place.file_size, place.file_offset = size, following
                 self._flush()
-                file = place.file
         place.file = None
 
     # ---- groups
@@ -321,26 +338,34 @@ class Walk:
     def _take_ids(self) -> None:
         ctx = self._ctx
         _number([folder for folder, _ in self._folders if not folder.id], lambda n: ctx.ids("directories", n))
-        _number([file for file in self._files if not file.id], lambda n: ctx.ids("files", n))
+        if self._files and not self._first_file:
+            self._first_file = ctx.ids("files", len(self._files))
         _number([group for group in self._groups if not group.id], lambda n: ctx.ids("jobs", n))
+
+    def _id_of(self, file: int) -> int:
+        return file if file >= 0 else self._first_file + ~file
 
     def _flush(self) -> None:
         """Hand over the batch with the checkpoint that follows it, then queue the packs that it closed."""
         ctx, place, source = self._ctx, self.place, self._source.id
         self._take_ids()
-        fresh = [r for r in self._ranges if r[0] is None]
-        range_id = ctx.ids("ranges", len(fresh)) if fresh else 0
+        new_ranges = sum(known.id is None for known in self._ranges)
+        range_id = ctx.ids("ranges", new_ranges) if new_ranges else 0
         ctx.rows("directories", [self._directory_row(f) for f, _ in self._folders if f.fresh and f.parent is not None])
         ctx.rows("walk", [(source, position, ctx.task_id, folder.id) for folder, position in self._folders])
+        first = self._first_file
         ctx.rows(
             "files",
-            [(f.id, source, f.folder.id, f.name, f.raw_name, f.size, f.modified_ns, f.hash) for f in self._files],
+            [
+                (n, source, folder.id, name, raw_name, size, modified_ns, file_hash)
+                for n, (folder, name, raw_name, size, modified_ns, file_hash) in enumerate(self._files, first)
+            ],
         )
         ranges = []
         for known_id, file, offset, length, group in self._ranges:
             if known_id is None:
                 known_id, range_id = range_id, range_id + 1
-            ranges.append((known_id, source, file if isinstance(file, int) else file.id, offset, length, group.id))
+            ranges.append((known_id, source, file if file >= 0 else first + ~file, offset, length, group.id))
         ctx.rows("ranges", ranges)
         groups = {group.id: 1 for group in self._groups} | {group.id: 0 for group in self._closed}
         groups |= dict.fromkeys(self._abandoned, 0)
@@ -348,8 +373,8 @@ class Walk:
         follow = int("pack" in ctx.params["follow"])
         ctx.rows("jobs", [(group.id, source, "pack", 0, follow, now_ms()) for group in self._closed])
         if self._files:
-            place.first_file = place.first_file or self._files[0].id
-            place.last_file = self._files[-1].id
+            place.first_file = place.first_file or first
+            place.last_file = first + len(self._files) - 1
             ctx.rows("scans", [(ctx.task_id, source, place.first_file, place.last_file)])
         place.due = [group.id for group in self._closed] if follow else []
         place.group = self._group.id if self._group else None
@@ -358,7 +383,7 @@ class Walk:
             folder.parent = None  # let go of the chain of parents
         self._folders, self._files, self._ranges, self._groups, self._closed = [], [], [], [], []
         self._abandoned = []
-        self._rows = 0
+        self._rows = self._first_file = 0
         self._step()
         self._queue_packs()
 
@@ -459,11 +484,6 @@ class _Known(Generic[Row]):
 
 def _name_of(path: str) -> str:
     return path.rpartition("/")[2]
-
-
-def _ranges_from(size: int, split: int, start: int) -> Iterator[estimate.Range]:
-    for offset in range(start, size, split):
-        yield estimate.Range(offset, min(split, size - offset))
 
 
 def _number(things: Sequence[Any], take: Callable[[int], int]) -> None:

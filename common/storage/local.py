@@ -13,8 +13,10 @@ import os
 import stat as modes
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -24,6 +26,9 @@ from common.storage.base import Entry, Reader, Report
 
 SORT_NAMES = 400_000
 """Names of one folder that are sorted in memory; more are sorted in runs on disk."""
+
+HELD_ENTRIES = 16_384
+"""Entries of one folder that are kept as the system lists them, which are the fastest to look at; of more only the names."""
 
 _KEPT_FOLDERS = 16  # open descriptors, for each thread
 _COPY_BYTES = 1 << 20
@@ -75,9 +80,9 @@ class LocalStorage:
         with _named(path):
             descriptor = os.open(".", _FOLDER, dir_fd=self._folder(path))  # ours while the listing lasts
         try:
-            for record in _sorted_names(descriptor, spill_folder):
-                name = _name_of(record)
-                entry = self._look(descriptor, f"{path}/{name}" if path else name, name, report)
+            above = f"{path}/" if path else ""
+            for name, look in _sorted(descriptor, spill_folder):
+                entry = self._look(look, above + name, report)
                 if entry is not None:
                     yield entry
         finally:
@@ -106,11 +111,14 @@ class LocalStorage:
                 with suppress(StorageForbidden, StorageNotFound):
                     yield from self._below(entry.path, after)
 
-    def _look(self, descriptor: int, path: str, name: str, report: Report) -> Entry | None:
+    def _look(self, look: Callable[..., os.stat_result], path: str, report: Report) -> Entry | None:
         """Return what lies there, or report why it is left out."""
         try:
-            found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-            if modes.S_ISLNK(found.st_mode) and self._follow:
+            found = look(follow_symlinks=False)
+            kind = modes.S_IFMT(found.st_mode)
+            if kind == modes.S_IFREG:
+                return Entry(path, found.st_size, found.st_mtime_ns)
+            if kind == modes.S_IFLNK and self._follow:
                 target = self._target(path)
                 if target is None:
                     report(
@@ -118,14 +126,15 @@ class LocalStorage:
                     )
                     return None
                 found = Path(target).stat()
+                kind = modes.S_IFMT(found.st_mode)
         except OSError as error:
             report(path, error.strerror or str(error))
             return None
-        if modes.S_ISREG(found.st_mode):
-            return Entry(path=path, size=found.st_size, modified_ns=found.st_mtime_ns)
-        if modes.S_ISDIR(found.st_mode):
-            return Entry(path=path, size=-1, modified_ns=found.st_mtime_ns, is_dir=True)
-        report(path, f"it is {_KINDS.get(modes.S_IFMT(found.st_mode), 'no regular file')}")
+        if kind == modes.S_IFREG:
+            return Entry(path, found.st_size, found.st_mtime_ns)
+        if kind == modes.S_IFDIR:
+            return Entry(path, -1, found.st_mtime_ns, is_dir=True)
+        report(path, f"it is {_KINDS.get(kind, 'no regular file')}")
         return None
 
     # ---- single objects
@@ -389,21 +398,30 @@ def _write_all(descriptor: int, data: BinaryIO | Iterable[bytes]) -> int:
 # ---- names --------------------------------------------------------------------------------------------------------
 
 
-def _sorted_names(descriptor: int, spill_folder: Path | None) -> Iterator[bytes]:
-    """Yield the names in a folder in order of their text, each as ``_record`` has made it."""
-    runs: list[Iterator[bytes]] = []
-    names: list[bytes] = []
+def _sorted(descriptor: int, spill_folder: Path | None) -> Iterator[tuple[str, Callable[..., os.stat_result]]]:
+    """Yield what is in a folder in order of the names' text: each name, and what looks at it."""
     with os.scandir(descriptor) as found:
+        most = min(HELD_ENTRIES, SORT_NAMES)
+        held = list(islice(found, most))
+        if len(held) < most:
+            entries = {_record(item.name): item for item in held}
+            del held
+            for record in sorted(entries):
+                item = entries[record]
+                yield item.name, item.stat
+            return
+        names = [_record(item.name) for item in held]
+        del held
+        runs: list[Iterator[bytes]] = []
         for item in found:
-            names.append(_record(item.name))
             if len(names) >= SORT_NAMES and spill_folder is not None:
                 runs.append(_spill(names, spill_folder))
                 names = []
+            names.append(_record(item.name))
     names.sort()
-    if not runs:
-        yield from names
-        return
-    yield from heapq.merge(*runs, names)
+    for record in heapq.merge(*runs, names) if runs else names:
+        name = _name_of(record)
+        yield name, partial(os.stat, name, dir_fd=descriptor)
 
 
 def _record(name: str) -> bytes:
