@@ -12,6 +12,7 @@ a change leaves behind in the heaps is thrown away when it is more than what cou
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_right
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from dataclasses import dataclass, replace
 from common.task import Priority
 
 _LEVELS = tuple(Priority)  # lowest first
+_BEGINS = tuple(map(int, _LEVELS))  # the smallest priority of each
 _SPARE = 1024  # entries that do not count any more and are kept besides as many as count
 
 
@@ -158,7 +160,7 @@ class Scheduler:
     # ---- inside
 
     def _place(self, task: Waiting, now: int) -> None:
-        index = _LEVELS.index(Priority.level(task.priority))
+        index = max(0, bisect_right(_BEGINS, task.priority) - 1)
         if self.limits.ageing_ms:
             index += max(0, now - task.queued_at) // self.limits.ageing_ms
         index = min(index, len(_LEVELS) - 1)
@@ -246,7 +248,7 @@ class Scheduler:
 
 def _rank(task: Waiting, index: int) -> int:
     """Where a task stands within its group and level, smallest first: one that rose is not behind those born there."""
-    return -max(task.priority, int(_LEVELS[index]))
+    return -max(task.priority, _BEGINS[index])
 
 
 def _less(counter: Counter[str], key: str) -> None:
