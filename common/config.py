@@ -91,6 +91,12 @@ class Scheduler:
     waiting_per_group: int = _key(
         1000, "Submitted tasks of one group that may wait; more are refused.", unit="tasks", minimum=1
     )
+    waiting_per_user: int = _key(
+        20_000,
+        "Submitted tasks of one user that may wait, over all groups (a client may name a new creator for each).",
+        unit="tasks",
+        minimum=1,
+    )
     ageing_seconds: int = _key(
         600,
         "A waiting task rises by one priority level each time so much has passed. 0 is never.",

@@ -28,7 +28,7 @@ class State(StrEnum):
     WAITING_RETRY = "waiting_retry"  # failed in a way that may pass; queued again at ``retry_at``
     SUCCEEDED = "succeeded"
     FAILED = "failed"
-    CANCELLED = "cancelled"  # killed by a user
+    CANCELLED = "cancelled"  # killed by a user, or dropped: nobody needs it any more
     TIMED_OUT = "timed_out"
 
     @property
@@ -211,6 +211,13 @@ class Hopeless:
     reason: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Dropped:
+    """Nobody needs the task any more: the one that asked for it did not succeed, or its client has gone."""
+
+    reason: str
+
+
 Event = (
     Ready
     | Hopeless
@@ -225,6 +232,7 @@ Event = (
     | Lost
     | TimedOut
     | RetryDue
+    | Dropped
 )
 
 
@@ -260,6 +268,10 @@ DEFAULT_RETRY_LADDER_MS = (5_000, 30_000, 120_000)
 _SCHEDULED = Line(level="INFO", text="Your job is Scheduled. Please wait it to run.")
 _RUNNING = Line(level="INFO", text="Your job is Running now. Please wait it to complete.")
 _SUCCESS = Line(level="INFO", text="Congratulations. Your job completed with status Success.")
+
+
+def _last_line(word: str) -> Line:
+    return Line(level="INFO", text=f"Sorry. Your job completed with a status {word}. You can view logs for the reason.")
 
 
 def _failed_line(reason: str) -> Line:
@@ -301,6 +313,12 @@ def _again(task: Task, now: int, reason: str) -> Decision:
         return Decision(task=replace(task, state=State.PAUSED, pause_requested=False, updated_at=now))
     waiting = replace(task, state=State.WAITING_RETRY, retry_at=now, updated_at=now, reason=reason)
     return Decision(task=waiting, lines=(Line(level="INFO", text=f"{reason}. Your job will go on."),))
+
+
+def orphaned(parent: Task) -> Dropped:
+    """What happens to the unfinished children of a task that has ended without success by itself."""
+    why = {State.FAILED: "failed", State.TIMED_OUT: "timed out"}.get(parent.state, "was cancelled")
+    return Dropped(reason=f"cancelled because its parent, task {parent.id}, {why}")
 
 
 def _children_done(task: Task, now: int, failed: int, children: int, failure: str) -> Decision:
@@ -406,16 +424,11 @@ def decide(task: Task, event: Event, now: int, *, ladder_ms: tuple[int, ...] = D
             if not _limit_counts(task, event, now):
                 raise Refused("this limit does not count any more")
             reason = f"timed out after {seconds} s"
-            text = "Sorry. Your job completed with a status Timeout. You can view logs for the reason."
-            return _end(
-                task,
-                State.TIMED_OUT,
-                now,
-                reason,
-                Line(level="ERROR", text=reason),
-                Line(level="INFO", text=text),
-                stop=task.active,
-            )
+            said = Line(level="ERROR", text=reason)
+            return _end(task, State.TIMED_OUT, now, reason, said, _last_line("Timeout"), stop=task.active)
+        case Dropped(reason=reason):
+            said = Line(level="ERROR", text=reason)
+            return _end(task, State.CANCELLED, now, reason, said, _last_line("Cancelled"), stop=task.active)
         case Ready() if task.state is State.CREATED:
             return _queue(task, now)
         case Hopeless(reason=reason) if task.waiting_to_be_ready and task.state in (State.CREATED, State.PAUSED):

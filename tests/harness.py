@@ -375,7 +375,8 @@ class Harness:
 
     def sweep(self) -> None:
         """What the janitor does: remove what ended tasks own."""
-        for task_id, kind, name in store.owned_by_ended(Tx(self.connection)):
+        tx = Tx(self.connection)
+        for task_id, kind, name in store.owned_by_ended(tx) + store.owned_by_ended(tx, uploads=True):
             if kind == "path" and os.path.exists(name):
                 os.unlink(name)
             with self.tx() as tx:

@@ -1,8 +1,8 @@
 """Tasks in the database: every verb is one step inside the caller's transaction.
 
 ``apply`` is where a task's state changes, and nowhere else: it reads the row, asks ``common.task.decide``, and stores the
-outcome with one conditional update, the history and the attempt's own row. The end of a last child ends the parent that
-waits for it in the same transaction.
+outcome with one conditional update, the history and the attempt's own row. In the same transaction the end of a last child
+ends the parent that waits for it, and a parent that ends without success by itself ends what it left unfinished.
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ from common.task import (
     Decision,
     Event,
     Failed,
+    Kill,
     Lost,
     State,
     Stopped,
     Succeeded,
     Task,
     decide,
+    orphaned,
 )
 
 _NAMES = tuple(f.name for f in fields(Task))
@@ -120,6 +122,9 @@ _ATTEMPTS = Sql(
 )
 _OF_JOB = Sql(select(*_COLUMNS).where(t.tasks.c.job_id == _p("job_id")).order_by(t.tasks.c.id.desc()).limit(1))
 _CHILDREN = Sql(select(*_COLUMNS).where(t.tasks.c.parent_id == _p("parent_id")).order_by(t.tasks.c.id))
+_OPEN_CHILDREN = Sql(
+    select(*_COLUMNS).where(t.tasks.c.parent_id == _p("parent_id"), t.tasks.c.state.in_(_OPEN)).order_by(t.tasks.c.id)
+)
 _CHILD_COUNTS = Sql(
     select(
         func.count(),
@@ -213,13 +218,20 @@ _OWN = Sql(
     )
 )
 _OWNED = Sql(select(t.owned.c.kind, t.owned.c.name).where(t.owned.c.task_id == _p("task_id")))
-_OWNED_BY_ENDED = Sql(
+_after = or_(
+    t.owned.c.task_id > _p("task"),
+    t.owned.c.kind > _p("kind"),
+    and_(t.owned.c.kind == _p("kind"), t.owned.c.name > _p("name")),
+)
+_owned_by_ended = (
     select(t.owned.c.task_id, t.owned.c.kind, t.owned.c.name)
     .join(t.tasks, t.tasks.c.id == t.owned.c.task_id)
-    .where(t.tasks.c.state.in_(_FINAL))
-    .order_by(t.owned.c.task_id)
+    .where(t.owned.c.task_id >= _p("task"), _after, t.tasks.c.state.in_(_FINAL))
+    .order_by(t.owned.c.task_id, t.owned.c.kind, t.owned.c.name)
     .limit(1000)
 )
+_FILES_OF_ENDED = Sql(_owned_by_ended.where(t.owned.c.kind != "upload"))
+_UPLOADS_OF_ENDED = Sql(_owned_by_ended.where(t.owned.c.kind == "upload"))
 _DISOWN = Sql(
     delete(t.owned).where(t.owned.c.task_id == _p("task_id"), t.owned.c.kind == _p("kind"), t.owned.c.name == _p("name"))
 )
@@ -336,11 +348,8 @@ def add(
     Raises JobBusy.
     """
     now = new.created_at
-    if idempotency_key:
-        row = tx.one(_KEYED, user=new.user, key=idempotency_key, since=now - 86_400_000)
-        first = None if row is None else tx.one(_GET, id=row[0])
-        if first is not None:  # else retention was quicker than the key
-            return from_row(first)
+    if idempotency_key and (first := by_key(tx, new.user, idempotency_key, now)) is not None:
+        return first
     if new.parent_id is not None:
         row = tx.one(_BY_CHILD_KEY, parent_id=new.parent_id, child_key=new.child_key)
         if row is not None:
@@ -364,6 +373,13 @@ def add(
     if idempotency_key:
         tx.run(_ADD_KEY, user=new.user, key=idempotency_key, task_id=task_id, at=now)
     return new
+
+
+def by_key(tx: Tx, user: str, idempotency_key: str, now: int) -> Task | None:
+    """The task that a user submitted with this key within the last 24 h (None also when retention was quicker)."""
+    row = tx.one(_KEYED, user=user, key=idempotency_key, since=now - 86_400_000)
+    first = None if row is None else tx.one(_GET, id=row[0])
+    return None if first is None else from_row(first)
 
 
 def child_by_key(tx: Tx, parent_id: int, key: str) -> Task | None:
@@ -409,6 +425,8 @@ def apply(
 ) -> list[Applied]:
     """Carry out an event; return what changed, the task itself first (an empty list when nothing did).
 
+    What else changes with it (children of a task that failed, the parent of a last child) follows in the order of the ends.
+
     Raises TaskNotFound, TaskEnded or Refused; then nothing is changed.
     """
     before = get(tx, task_id)
@@ -419,10 +437,22 @@ def apply(
         return []
     applied = [_store(tx, before, decision, now, ending or _ENDINGS.get(type(event)))]
     after = decision.task
+    if after.state.final and after.state is not State.SUCCEEDED and not isinstance(event, Kill):
+        applied += _orphan(tx, after, now)  # a kill is carried out on each task of the tree, with its own words
     if after.state.final and after.parent_id is not None:
         applied += _parent_of(tx, after.parent_id, now)
     elif after.state is State.RUNNING and after.waits:
         applied += _parent_of(tx, after.id, now)
+    return applied
+
+
+def _orphan(tx: Tx, parent: Task, now: int) -> list[Applied]:
+    """End all that is unfinished below a task that has ended, parents before their children."""
+    applied: list[Applied] = []
+    for row in tx.all(_OPEN_CHILDREN, parent_id=parent.id):
+        child = from_row(row)
+        applied.append(_store(tx, child, decide(child, orphaned(parent), now), now, None))
+        applied += _orphan(tx, applied[-1].task, now)
     return applied
 
 
@@ -616,9 +646,13 @@ def owned(tx: Tx, task_id: int) -> list[tuple[str, str]]:
     return [(k, n) for k, n in tx.all(_OWNED, task_id=task_id)]
 
 
-def owned_by_ended(tx: Tx) -> list[tuple[int, str, str]]:
-    """Up to 1,000 (task, kind, name) whose task has ended."""
-    return [(i, k, n) for i, k, n in tx.all(_OWNED_BY_ENDED)]
+def owned_by_ended(
+    tx: Tx, *, uploads: bool = False, after: tuple[int, str, str] = (0, "", "")
+) -> list[tuple[int, str, str]]:
+    """The first 1,000 (task, kind, name) behind ``after`` whose task has ended, in order; uploads, or all else."""
+    task, kind, name = after
+    sql = _UPLOADS_OF_ENDED if uploads else _FILES_OF_ENDED
+    return [(i, k, n) for i, k, n in tx.all(sql, task=task, kind=kind, name=name)]
 
 
 def disown(tx: Tx, task_id: int, kind: str, name: str) -> None:

@@ -36,10 +36,14 @@ class Order:
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """How one order went: the task as it is now and its own change (None = nothing to change), or why it was refused."""
+    """How one order went: the task as it is now and its own change (None = nothing to change), or why it was refused.
+
+    ``more`` are changes of other tasks that came with it (children of one that failed, the parent of a last child).
+    """
 
     task: Task | None = None
     applied: Applied | None = None
+    more: Sequence[Applied] = ()
     extra: Any = None
     error: EntranceError | None = None
 
@@ -120,7 +124,7 @@ class Changes:
             return Done(task=store.get(tx, order.task_id))
         extra = order.with_it(tx, applied[0]) if order.with_it else None
         self.settle(tx, applied, now, everything, sealed)
-        return Done(task=applied[0].task, applied=applied[0], extra=extra)
+        return Done(task=applied[0].task, applied=applied[0], more=applied[1:], extra=extra)
 
     def settle(
         self,

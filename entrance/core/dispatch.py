@@ -273,14 +273,22 @@ class Dispatcher:
                 self._timer(now + 1000, order.task_id, order.event)
 
     def enforce(self, done: Sequence[Done]) -> None:
-        """End the processes of all attempts that changes have fenced; waits until they are gone or 2 s have passed."""
-        keys = [
-            AttemptKey(task_id=d.applied.task.id, number=d.applied.task.attempt)
+        """End the processes of all attempts that changes have fenced; waits until they are gone or 2 s have passed.
+
+        Also those that an earlier change has fenced and that are not gone yet: a second kill promises what the first did.
+        """
+        keys = {
+            AttemptKey(task_id=change.task.id, number=change.task.attempt)
             for d in done
-            if d.applied is not None and d.applied.decision.stop_now
-        ]
+            for change in (*([d.applied] if d.applied is not None else ()), *d.more)
+            if change.decision.stop_now
+        }
+        for d in done:
+            live = None if d.task is None or d.applied is not None else self.intake.live.get(d.task.id)
+            if live is not None and live.fenced:
+                keys.add(live.key)
         if keys:
-            self._launcher.kill(keys)
+            self._launcher.kill(sorted(keys))
 
     def _start(self, picks: list[Waiting]) -> None:
         def load(tx: Tx, applied: Applied) -> Any:
@@ -422,6 +430,7 @@ def waiting(task: Task) -> Waiting:
         group=task.group,
         creator=task.creator,
         executor=task.executor,
+        user=task.user,
         priority=task.priority,
         cores=task.cores,
         queued_at=task.queued_at or task.created_at,

@@ -25,7 +25,7 @@ from common.db.tasks import Applied
 from common.db.writer import Writer
 from common.errors import BadInput, Closing, EntranceError, NotStored, Refused
 from common.task import Event, Failed, Lost, Stopped, Succeeded, Task
-from entrance.core.changes import Changes, Order
+from entrance.core.changes import Changes, Done, Order
 from entrance.core.hooks import Hooks
 from entrance.core.logs import Logs
 from entrance.core.metrics import Ring
@@ -71,6 +71,10 @@ class Ends(Protocol):
 
     def stored(self, live: Live) -> None:
         """The end of an attempt is stored."""
+        ...
+
+    def enforce(self, done: Sequence[Done]) -> None:
+        """End the processes of attempts that do not count any more because of these changes."""
         ...
 
 
@@ -224,7 +228,7 @@ class Intake:
                     live.slices = []
                 merged = live.merged
                 live.merged += len(live.slices)
-                self._end(live, end, live.slices)
+                done = self._end(live, end, live.slices)
                 break
             except NotStored:
                 live.merged = merged
@@ -243,6 +247,8 @@ class Intake:
             del self.live[key.task_id]
         if self.ends is not None:
             self.ends.stored(live)
+            if any(d.more for d in done):
+                self.ends.enforce(done)
 
     # ---- stored now and then
 
@@ -355,7 +361,7 @@ class Intake:
                 f'INSERT OR REPLACE INTO main."{table.name}" ({names}) SELECT {names} FROM s{i}.rows'  # noqa: S608
             )
 
-    def _end(self, live: Live, end: End, slices: Sequence[Slice]) -> None:
+    def _end(self, live: Live, end: End, slices: Sequence[Slice]) -> Sequence[Done]:
         task_id, now = live.key.task_id, self._clock.now()
         if end.ending is not Ending.SUCCEEDED:  # a success carries its lines in its own commit
             self._must_be_said(live)
@@ -379,7 +385,7 @@ class Intake:
                 store.add_result(tx, task_id, *rows)
 
         order = Order(task_id=task_id, event=_event(live.key.number, end), ending=end.ending.value, with_it=result)
-        self._changes.carry_out([order], first=numbers, attach=[s.path for s in slices])
+        return self._changes.carry_out([order], first=numbers, attach=[s.path for s in slices])
 
 
 def _event(attempt: int, end: End) -> Event:

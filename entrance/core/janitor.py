@@ -47,6 +47,7 @@ class Janitor:
     ) -> None:
         self._readers, self._writer, self._logs, self._hooks = readers, writer, logs, hooks
         self._clock, self._work, self._days, self._offload = clock, work, days, offload
+        self._tried = (0, "", "")  # the last upload that was tried: each sweep takes the next ones
 
     def recover(self) -> None:
         """After a crash: carry out committed renames, complete logs of ended tasks, empty the work folders."""
@@ -74,8 +75,9 @@ class Janitor:
 
     def sweep(self, running: Callable[[], set[AttemptKey]]) -> None:
         """Remove what ended tasks left, files of small ended logs, and what is older than it is kept."""
-        self._remove_owned(running)
+        self._remove_files(running)
         self._remove_old()
+        self._abort_uploads(running)  # last: stores may let us wait
 
     def remove_stale_logs(self) -> None:
         """Files of ended logs whose whole text is in the database (a crash came between commit and removal)."""
@@ -100,15 +102,27 @@ class Janitor:
         for kind, name in owned:
             self._remove(task_id, kind, name, coming)
 
-    def _remove_owned(self, running: Callable[[], set[AttemptKey]]) -> None:
+    def _remove_files(self, running: Callable[[], set[AttemptKey]]) -> None:
+        after = (0, "", "")
+        while True:
+            with self._readers.read() as tx:
+                owned = store.owned_by_ended(tx, uploads=False, after=after)
+                coming = _coming(tx)
+            if not owned:
+                return
+            alive = {key.task_id for key in running()}
+            for task_id, kind, name in owned:
+                if task_id not in alive:
+                    self._remove(task_id, kind, name, coming)
+            after = owned[-1]
+
+    def _abort_uploads(self, running: Callable[[], set[AttemptKey]]) -> None:
+        """The next 1,000, from the start again behind the last: those that cannot be aborted keep no others waiting."""
         with self._readers.read() as tx:
-            owned = store.owned_by_ended(tx)
-            coming = _coming(tx)
+            owned = store.owned_by_ended(tx, uploads=True, after=self._tried)
+        self._tried = owned[-1] if owned else (0, "", "")
         alive = {key.task_id for key in running()}
-        for task_id, kind, name in owned:
-            if task_id not in alive:
-                self._remove(task_id, kind, name, coming)
-        uploads = [(task_id, name) for task_id, kind, name in owned if kind == "upload" and task_id not in alive]
+        uploads = [(task_id, name) for task_id, _, name in owned if task_id not in alive]
         for task_id, name in abort_uploads(self._readers, self._hooks, self._work.parent, uploads):
             self._writer.call(lambda tx, i=task_id, n=name: store.disown(tx, i, "upload", n))  # type: ignore[misc]
 
@@ -121,7 +135,7 @@ class Janitor:
             elif kind == "prefix":
                 self._offload(_remove_prefix, name)
             else:
-                return  # uploads: see ``_remove_owned``
+                return  # uploads: see ``_abort_uploads``
             self._writer.call(lambda tx: store.disown(tx, task_id, kind, name))
 
     def _remove_old(self) -> None:

@@ -208,6 +208,7 @@ class Core:
             clock=self.clock,
             instance=instance,
             waiting_per_group=s.waiting_per_group,
+            waiting_per_user=s.waiting_per_user,
             max_retries=settings.retry.max_retries,
             offload=runtime.offload,
         )

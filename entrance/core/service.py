@@ -89,26 +89,28 @@ class TaskService:
         clock: Clock,
         instance: str,
         waiting_per_group: int,
+        waiting_per_user: int,
         max_retries: int,
         offload: Callable[..., Any],
     ) -> None:
         self._offload = offload  # for what reads many rows
         self._readers, self._writer, self._changes, self._dispatcher = readers, writer, changes, dispatcher
         self._intake, self._logs, self._hooks, self._clock, self._instance = intake, logs, hooks, clock, instance
-        self._waiting_per_group, self._max_retries = waiting_per_group, max_retries
-        self._accepting: Counter[str] = Counter()  # submissions per group that are being stored
+        self._waiting_per_group, self._waiting_per_user = waiting_per_group, waiting_per_user
+        self._max_retries = max_retries
+        self._accepting: Counter[tuple[str, str]] = Counter()  # submissions that are being stored, by user and group
         self.online = True
         self.closing = False
 
     # ---- submit
 
     def submit(self, caller: Caller, submission: Submission) -> Task:
-        """Accept a task and return it, stored and queued.
+        """Accept a task and return it, stored and queued; of a key that was used before, the task that it was used for.
 
         Raises UnknownExecutor, InvalidParams (all faults at once), QueueFull, Draining, NotStored; nothing is stored then.
         """
         if not self.online:
-            raise Draining
+            return self._first_answer(caller, submission, Draining())
         executor = registry.get(submission.executor)
         params = registry.load_params(executor, dict(submission.params))
         now = self._clock.now()
@@ -134,14 +136,33 @@ class TaskService:
             queued_at=None if submission.wait_for_ready else now,
             updated_at=now,
         )
-        waiting = self._dispatcher.scheduler.waiting_in(new.group) + self._accepting[new.group]
-        if waiting >= self._waiting_per_group and not submission.exempt:
-            raise QueueFull
-        self._accepting[new.group] += 1
+        if not submission.exempt and not self._room(new):
+            return self._first_answer(caller, submission, QueueFull())
+        place = new.user, new.group
+        self._accepting[place] += 1
         try:
             return self._add(new, params, submission, caller.admin)
         finally:
-            self._accepting[new.group] -= 1
+            self._accepting[place] -= 1
+            if not self._accepting[place]:
+                del self._accepting[place]
+
+    def _room(self, new: Task) -> bool:
+        """Whether one more may wait: in its group, and of its user, who could name a new creator for each task."""
+        scheduler = self._dispatcher.scheduler
+        coming = sum(n for (user, _), n in self._accepting.items() if user == new.user)
+        return (
+            scheduler.waiting_in(new.group) + self._accepting[new.user, new.group] < self._waiting_per_group
+            and scheduler.waiting_of(new.user) + coming < self._waiting_per_user
+        )
+
+    def _first_answer(self, caller: Caller, submission: Submission, refusal: EntranceError) -> Task:
+        """A repeat gets the first answer also while nothing new is taken, and when the first is still being stored."""
+        key = submission.idempotency_key
+        first = self._writer.call(lambda tx: store.by_key(tx, caller.name, key, self._clock.now())) if key else None
+        if first is None:
+            raise refusal
+        return first
 
     def submit_child(self, parent: Task, key: str, executor: str, params: Mapping[str, Any], job_id: int | None) -> int:
         """Accept a task that an executor asks for; the same key of the same parent gives the same task.

@@ -12,6 +12,7 @@ from simulation.rules import FINAL, MAY, OF_AN_ATTEMPT, check_change, kind
 from common.errors import Refused, TaskEnded
 from common.task import (
     ChildrenEnded,
+    Dropped,
     Event,
     Failed,
     Hopeless,
@@ -82,6 +83,7 @@ def events_for(task: Task) -> list[Event]:
         Lost(attempt=task.attempt, reason="The service was restarted"),
         TimedOut(seconds=1, attempt=task.attempt),
         RetryDue(),
+        Dropped(reason="its parent failed"),
     ]
 
 
@@ -157,7 +159,7 @@ def name(event: Event) -> str:
 def test_each_event_in_each_state_does_what_the_table_says(row: str, event: str) -> None:
     task = TASKS[row]
     (given,) = [e for e in events_for(task) if name(e) == event]
-    expected = TABLE[row].get(event, "ended" if row in FINAL else "refused")
+    expected = TABLE[row].get(event, "ended" if row in FINAL else "cancelled" if event == "Dropped" else "refused")
     assert outcome(task, given) == expected
     if expected not in ("ended", "refused", "same"):
         check_change(task, given, decide(task, given, NOW).task, NOW)

@@ -349,6 +349,19 @@ def test_what_a_task_owns_is_known_until_it_is_struck(tx: Tx) -> None:
     apply(tx, task, Kill(by="ann"))
     store.disown(tx, task.id, "path", "/o/a")
     assert store.owned_by_ended(tx) == [(task.id, "path", "/o/b")]
+    assert store.owned_by_ended(tx, uploads=True) == []
+
+
+def test_what_ended_tasks_own_is_read_page_by_page(tx: Tx) -> None:
+    task = run(tx, add(tx))
+    store.own(tx, task.id, 1, "path", [f"/o/{n:04d}" for n in range(1500)])
+    store.own(tx, task.id, 1, "prefix", ["/o/0000"])
+    store.own(tx, task.id, 1, "upload", ["u"])
+    apply(tx, task, Kill(by="ann"))
+    first = store.owned_by_ended(tx)
+    second = store.owned_by_ended(tx, after=first[-1])
+    assert len(first) == 1000 and len({*first, *second}) == 1501 and not store.owned_by_ended(tx, after=second[-1])
+    assert store.owned_by_ended(tx, uploads=True) == [(task.id, "upload", "u")]
 
 
 def test_pairs_are_kept_in_order_until_they_are_struck(tx: Tx) -> None:

@@ -35,6 +35,7 @@ class HandLauncher:
         self.killed: list[AttemptKey] = []
         self.told: list[tuple[AttemptKey, str, int]] = []
         self.stubborn = False  # attempts do not end when asked
+        self.deaf: threading.Event | None = None  # until it is set, nor when killed
         self.broken = ""  # why nothing can be started
         self.most_alive = 0
         self._lock = threading.Lock()
@@ -60,6 +61,8 @@ class HandLauncher:
 
     def kill(self, keys: Sequence[AttemptKey], timeout_seconds: float = 2.0) -> Sequence[AttemptKey]:
         self.killed += keys
+        if self.deaf is not None:
+            self.deaf.wait(timeout_seconds)
         self._stop(keys)
         return [key for key in keys if key in self.alive]
 

@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import pytest
+from factories import wait_until
 
 from common.errors import Refused
 from common.task import State
@@ -55,6 +56,42 @@ def test_a_parent_whose_children_have_ended_ends_with_its_own_work(life: Any) ->
     life.launcher.end(life.started(life.child(key, "a")))
     life.launcher.end(key)
     assert life.state(parent) is State.SUCCEEDED
+
+
+@pytest.mark.parametrize("end", ["failed", "timed out"])
+def test_a_parent_that_ends_by_itself_takes_its_children_along(lives: Any, end: str) -> None:
+    life = lives()
+    parent = life.submit(running_timeout_s=60)
+    key = life.started(parent)
+    running, below = life.child(key, "a"), life.child(life.started(life.child(key, "b")), "c")
+    queued = life.child(key, "d", executor="echo")
+    life.service.pause(ANN, queued)
+    keys = [life.started(running), life.started(below)]
+    if end == "failed":
+        life.launcher.end(key, Ending.FAILED, reason="no such file")
+    else:
+        life.advance(60_000)
+        life.until(parent, State.TIMED_OUT)
+    for child in (running, queued):
+        assert life.get(child).state is State.CANCELLED
+        assert life.get(child).reason == f"cancelled because its parent, task {parent.id}, {end}"
+    middle = life.get(below).parent_id
+    assert life.get(below).reason == f"cancelled because its parent, task {middle}, was cancelled"
+    wait_until(lambda: not life.launcher.alive, what="no process of any of them is left")
+    assert set(keys) <= set(life.launcher.killed)
+    assert life.texts(life.get(below))[-1].startswith("INFO Sorry. Your job completed with a status Cancelled.")
+    life.advance(700_000)
+    life.until(life.submit(), State.RUNNING)
+
+
+def test_an_error_that_may_pass_leaves_the_children_to_the_next_attempt(life: Any) -> None:
+    parent = life.submit()
+    key = life.started(parent)
+    child = life.child(key, "a")
+    life.started(child)
+    life.launcher.end(key, Ending.FAILED, reason="no answer", may_pass=True)
+    life.until(parent, State.WAITING_RETRY)
+    assert life.state(child) is State.RUNNING
 
 
 def test_children_are_listed_oldest_first_page_by_page(family: Any) -> None:

@@ -113,6 +113,35 @@ def test_a_full_waiting_room_refuses_and_takes_again_when_there_is_room(lives: C
     assert life.submit().state is State.QUEUED
 
 
+def test_a_user_with_many_creators_has_one_waiting_room_for_all(lives: Callable[..., Any]) -> None:
+    life = lives(**{"scheduler.waiting_per_user": 3, "scheduler.running_per_executor": 1})
+    life.started(life.submit())
+    for number in range(3):
+        life.submit(creator=f"C{number}")
+    with pytest.raises(QueueFull):
+        life.submit(creator="another")
+    assert life.submit(caller=BOB).id
+
+
+def test_a_repeat_gets_the_first_answer_also_while_nothing_new_is_taken(lives: Callable[..., Any]) -> None:
+    life = lives(**{"scheduler.waiting_per_group": 1, "scheduler.running_per_group": 1})
+    life.started(life.submit())
+    got: list[int] = []
+    first = [lambda: got.append(life.submit(idempotency_key="k").id) for _ in range(8)]
+    threads = [threading.Thread(target=one) for one in first]  # the first takes the last room while it is being stored
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(got) == 8 and len(set(got)) == 1
+    with pytest.raises(QueueFull):
+        life.submit(idempotency_key="another")
+    life.service.set_online(False)
+    assert life.submit(idempotency_key="k").id == got[0]
+    with pytest.raises(Draining):
+        life.submit(idempotency_key="another")
+
+
 def test_a_service_that_is_offline_takes_nothing_and_goes_on_with_what_it_has(life: Any) -> None:
     running = life.submit()
     key = life.started(running)
@@ -209,6 +238,22 @@ def test_two_kills_at_once_are_both_true(life: Any) -> None:
     for thread in threads:
         thread.join()
     assert states == [State.CANCELLED] * 4 and life.history(task).count("cancelled") == 1
+
+
+def test_a_second_kill_answers_no_sooner_than_the_first(life: Any) -> None:
+    key = life.started(life.submit())
+    life.launcher.deaf = threading.Event()  # its processes take their time
+    answers: list[str] = []
+    threads = [threading.Thread(target=lambda: answers.append(life.service.kill(ANN, key.task_id).state)) for _ in range(2)]
+    threads[0].start()
+    wait_until(lambda: life.state(key.task_id) is State.CANCELLED)
+    threads[1].start()
+    wait_until(lambda: len(life.launcher.killed) == 2, what="both kills wait for the processes")
+    assert answers == []
+    life.launcher.deaf.set()
+    for thread in threads:
+        thread.join(5)
+    assert answers == [State.CANCELLED] * 2
 
 
 def test_a_kill_of_an_ended_task_is_refused(life: Any) -> None:
