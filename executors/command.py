@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -66,10 +67,18 @@ class Command:
                 program.kill()
                 raise
         if status:
-            what = f"exited with status {status}" if status > 0 else f"was killed by signal {-status}"
+            what = f"exited with status {status}" if status > 0 else f"was killed by signal {-status} ({_meaning(-status)})"
             raise ExecutorError(f"the command {ctx.params['name']} {what}")
         ctx.step(1, 1)
         return None
+
+
+def _meaning(number: int) -> str:
+    """What a signal means, such as ``CPU time limit exceeded``."""
+    try:
+        return signal.strsignal(number) or "unknown"
+    except ValueError:
+        return "unknown"
 
 
 def _declared(commands: Mapping[str, Sequence[str]], name: str) -> list[str]:

@@ -3,7 +3,7 @@
 returned rows           succeeded
 StopRequested           stopped
 an EntranceError        failed, in its words; MayPass and its kind may pass
-no space, no memory     failed, in a sentence; may pass
+no space, no memory     failed, in a sentence; may pass, unless it is the task's own limit that it broke
 anything else           failed; a bug, its traceback is in the task's log
 """
 
@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from common.content.sizes import show_size
 from common.errors import EntranceError, ExecutorError, MayPass
 from executors import registry
 from executors.base import Executor, StopRequested
@@ -70,8 +71,12 @@ def _end_of(error: BaseException, attempt: Attempt, context: ChannelContext | No
             return _failed(str(error), may_pass=isinstance(error, MayPass))
         case MemoryError():
             limit = attempt.limits.memory_bytes
-            allowed = f" (allowed: {limit} bytes)" if limit else ""
-            return _failed(f"the task ran out of memory{allowed}", may_pass=True)
+            reason = f"it used more than {show_size(limit)} of memory" if limit else "the machine ran out of memory"
+            return _failed(reason, may_pass=not limit)
+        case OSError(errno=errno.EMFILE):
+            files = attempt.limits.open_files
+            reason = f"it had more than {files} files open" if files else "it had more files open than the machine allows"
+            return _failed(reason, may_pass=not files)
         case OSError() if error.errno in _NO_SPACE:
             return _failed(_NO_SPACE[error.errno], may_pass=True)
         case SystemExit():

@@ -40,3 +40,11 @@ def parse_size(text: str) -> int:
     if value > MAX_SIZE:
         raise BadSize(f"{text!r} is too large")
     return value
+
+
+def show_size(size: int) -> str:
+    """Return a size as people read it: ``512 MiB``, ``1.5 GiB``, ``1000 B``."""
+    for factor, unit in ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if size >= factor:
+            return f"{size / factor:.4g} {unit}"
+    return f"{size} B"

@@ -70,6 +70,7 @@ _SET_EXEC_ID = Sql(update(t.tasks).where(t.tasks.c.id == _p("task")).values(exec
 _ADD_SUBMISSION = Sql(insert(t.submissions).values({c.name: _p(c.name) for c in t.submissions.c}))
 _SUBMISSION = Sql(select(t.submissions).where(t.submissions.c.task_id == _p("task_id")))
 _SUBMISSION_PARAMS = Sql(select(t.submissions.c.params).where(t.submissions.c.task_id == _p("task_id")))
+_SUBMISSION_LABELS = Sql(select(t.submissions.c.labels).where(t.submissions.c.task_id == _p("task_id")))
 _RAN_MS = Sql(
     select(func.coalesce(func.sum(t.attempts.c.ended_at - t.attempts.c.started_at), 0)).where(
         t.attempts.c.task_id == _p("task_id"), t.attempts.c.ended_at.is_not(None)
@@ -507,6 +508,12 @@ def set_priority(tx: Tx, task_id: int, priority: int, now: int) -> bool:
 def submission_params(tx: Tx, task_id: int) -> str:
     """The executor's parameters, as JSON."""
     row = tx.one(_SUBMISSION_PARAMS, task_id=task_id)
+def submission_labels(tx: Tx, task_id: int) -> list[tuple[str, str]]:
+    """The labels, in the order given."""
+    row = tx.one(_SUBMISSION_LABELS, task_id=task_id)
+    return [(key, value) for key, value in json.loads(row[0])] if row else []
+
+
     return row[0] if row else "{}"
 
 

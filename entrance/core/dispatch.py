@@ -27,6 +27,7 @@ from common.db.writer import Outcome, Writer
 from common.errors import Closing, EntranceError, LaunchFailed, MayPass, NotStored
 from common.logging import get_log
 from common.task import Decision, Event, Picked, RetryDue, State, Task, TimedOut
+from entrance.core import limits
 from entrance.core.changes import Changes, Done, Order
 from entrance.core.events import Bus
 from entrance.core.hooks import Hooks
@@ -296,6 +297,7 @@ class Dispatcher:
             try:
                 params = json.loads(store.submission_params(tx, task.id))
                 storages = self._hooks.storages(tx, task.executor, params, task.user)
+                asked = limits.asked(store.submission_labels(tx, task.id))
             except Exception as error:  # also a bug, or a row that nobody understands: that ends the task, not the service
                 return error
             return (
@@ -304,6 +306,7 @@ class Dispatcher:
                 storages,
                 store.samples(tx, task.id) if task.attempt > 1 else None,
                 store.ran_ms(tx, task.id) if task.running_timeout_s or self._settings.running_timeout_s else 0,
+                asked,
             )
 
         orders = [Order(task_id=p.id, event=Picked(), with_it=load) for p in picks]
@@ -333,9 +336,11 @@ class Dispatcher:
         storages: Mapping[str, Mapping[str, Any]],
         samples: bytes | None,
         ran_ms: int,
+        asked: tuple[tuple[str, str], ...],
     ) -> None:
         live = self.intake.live[task.id]
         key = live.key
+        live.limits = asked
         live.ring = Ring(unpack(samples))
         if stored is not None:
             live.progress, live.state = progress_of(stored.values), stored.checkpoint
@@ -354,7 +359,7 @@ class Dispatcher:
             database_url=self._settings.database_url,
             storages=storages,
             commands=self._settings.commands if task.executor == "command" else {},
-            limits=self._settings.limits,
+            limits=limits.of_attempt(asked, self._settings.limits),
         )
         if live.fenced or live.asked:
             self.intake.ended(key, End(ending=Ending.STOPPED))

@@ -58,6 +58,7 @@ class Live:
     asked: bool = False  # it was asked to stop
     owns: bool = False  # it declared what it makes outside its work folder
     cores: int = 0  # told to it last
+    limits: tuple[tuple[str, str], ...] = ()  # the labels that ask for them
     slices: list[Slice] = field(default_factory=list)  # given, not yet stored
     rate: float | None = None  # bytes (or steps) a second, smoothed
     rate_from: tuple[float, int] | None = None
@@ -114,7 +115,7 @@ class Intake:
         hooks: Hooks,
         clock: Clock,
         offload: Callable[..., Any],
-        submit_child: Callable[[Task, str, str, Mapping[str, Any], int | None], int],
+        submit_child: Callable[[Live, str, str, Mapping[str, Any], int | None], int],
     ) -> None:
         self._writer, self._changes, self._logs, self._hooks, self._clock = writer, changes, logs, hooks, clock
         self._offload, self._submit_child = offload, submit_child
@@ -184,7 +185,7 @@ class Intake:
 
     def child(self, key: AttemptKey, name: str, executor: str, params: Mapping[str, Any], job: int | None) -> int:
         live = self._live(key)
-        return self._submit_child(live.task, name, executor, params, job)
+        return self._submit_child(live, name, executor, params, job)
 
     def publish(self, key: AttemptKey, pairs: Sequence[tuple[str, str]]) -> None:
         live = self._live(key)

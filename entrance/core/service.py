@@ -164,10 +164,11 @@ class TaskService:
             raise refusal
         return first
 
-    def submit_child(self, parent: Task, key: str, executor: str, params: Mapping[str, Any], job_id: int | None) -> int:
-        """Accept a task that an executor asks for; the same key of the same parent gives the same task.
+    def submit_child(self, asking: Live, key: str, executor: str, params: Mapping[str, Any], job_id: int | None) -> int:
+        """Accept a task that an attempt asks for; the same key of the same parent gives the same task.
 
         What a scan of Singularity's API starts has no parent there: the scan is complete when its listing is, and each job
+        parent = asking.task
         gets one task from it.
         """
         kind = registry.get(executor)
@@ -195,7 +196,12 @@ class TaskService:
             updated_at=now,
         )
         wanted = Submission(
-            executor=executor, params=params, creator=parent.creator, door=parent.door, code=json.dumps(dict(params))
+            executor=executor,
+            params=params,
+            creator=parent.creator,
+            door=parent.door,
+            code=json.dumps(dict(params)),
+            labels=asking.limits,
         )
 
         def as_its_parent(tx: Tx) -> Task:

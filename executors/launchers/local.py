@@ -255,6 +255,8 @@ class LocalLauncher:
             end = End(ending=Ending.STOPPED)
         elif told is None:
             end = End(ending=Ending.LOST, reason="The attempt was lost with its fork server")
+        elif told["status"] == -signal.SIGXCPU and (seconds := session.attempt.limits.cpu_seconds):
+            end = End(ending=Ending.FAILED, reason=f"it used more than {seconds} s of processor time", may_pass=False)
         else:
             end = End(ending=Ending.DIED, reason=self._death(told["status"]), may_pass=True)
         if told is None:
@@ -271,8 +273,6 @@ class LocalLauncher:
             name = f"signal {-status} ({signal.Signals(-status).name})"
         except ValueError:
             name = f"signal {-status}"
-        if -status == signal.SIGXCPU:
-            return f"the process used more CPU time than allowed and was ended by {name}"
         if -status == signal.SIGKILL:
             before, self._memory_kills = self._memory_kills, processes.memory_kills()
             if self._memory_kills > before:

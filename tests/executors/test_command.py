@@ -66,7 +66,7 @@ def sink_running(run):
     ("script", "reason"),
     [
         ("echo no; exit 7", "the command shell exited with status 7"),
-        ("kill -SEGV $$", "the command shell was killed by signal 11"),
+        ("kill -SEGV $$", "the command shell was killed by signal 11 (Segmentation fault)"),
     ],
 )
 def test_the_exit_status_decides(run, sink, script, reason):

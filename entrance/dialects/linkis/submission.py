@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from common.errors import BadInput
+from common.content.sizes import parse_size
+from common.errors import BadInput, ContentError
 from common.task import Priority
+from entrance.core import limits
 from entrance.core.model import Caller, Submission
 from entrance.core.variables import substituted
 from entrance.dialects.linkis.errors import LinkisError
@@ -24,6 +26,7 @@ MAX_LABEL_CHARACTERS = 1024
 MAX_CREATOR_CHARACTERS = 64
 MAX_RETRIES = 10
 _MAX_NUMBER = 10**12
+_TIMES = ("jobRunningTimeout", "jobQueuingTimeout", "jobRetryCount", "jobRetryTimeout")
 
 _USER_CREATOR = (
     "The value of the label is set incorrectly, only one value can be set, and the separator symbol '-' cannot be used"
@@ -51,6 +54,7 @@ def read(
     source = _object(body, "source")
     if address:
         source = {**source, "requestIP": address}
+    labels |= _limits(labels, settings)
     for key, value in (("engineType", executor), ("userCreator", f"{caller.name}-{creator}")):
         labels.setdefault(key, value)
     return Submission(
@@ -245,6 +249,29 @@ def _limit(labels: Mapping[str, str], key: str) -> int | None:
     number = _integer(value)
     if number is None or number > _MAX_NUMBER:
         raise LinkisError(_TIME_LABEL, errno=20009)
+    return number
+
+
+def _limits(labels: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return the limits that are asked for, as labels in plain numbers. OURS: a client that can give no labels (Linkis'
+    Python SDK) gives them, and the labels of time and retries, among the runtime settings."""
+    runtime = _object(_object(settings, "configuration"), "runtime")
+    found = {key: str(runtime[key]).strip() for key in (*_TIMES, *limits.LABELS) if runtime.get(key) not in (None, "")}
+    found |= {key: labels[key] for key in found.keys() | set(limits.LABELS) if labels.get(key)}
+    for key in limits.LABELS:
+        if key in found:
+            found[key] = str(_amount(key, found[key]))
+    return found
+
+
+def _amount(key: str, text: str) -> int:
+    try:
+        number = parse_size(text) if key == limits.MEMORY else _integer(text)
+    except ContentError:
+        number = None
+    if not number or number > _MAX_NUMBER * 1000:
+        what = "a size such as 512MiB" if key == limits.MEMORY else "a whole number above 0"
+        raise LinkisError(f"Label params invalid, {key} must be {what}", errno=20009)
     return number
 
 
