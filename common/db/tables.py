@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData(
@@ -131,9 +132,31 @@ Index("ix_tasks_user_id", tasks.c.user, tasks.c.id)
 Index("ix_tasks_state_id", tasks.c.state, tasks.c.id)
 Index("ix_tasks_executor_id", tasks.c.executor, tasks.c.id)
 Index("ix_tasks_creator_id", tasks.c.creator, tasks.c.id)
-Index("ix_tasks_created_at", tasks.c.created_at)
+Index("ix_tasks_created_at", tasks.c.created_at, tasks.c.user)
 Index("ix_tasks_ended_at", tasks.c.ended_at)
+Index(  # all that a list can be narrowed by, for walks that read no rows of tasks
+    "ix_tasks_list",
+    *(tasks.c[n] for n in ("id", "user", "state", "attempt", "creator", "executor", "created_at", "parent_id")),
+)
+Index(
+    "ix_tasks_reason",
+    *(tasks.c[n] for n in ("reason", "user", "state", "attempt", "creator", "executor", "parent_id")),
+    sqlite_where=tasks.c.reason.is_not(None),
+)
 Index("ix_tasks_job_id", tasks.c.job_id, tasks.c.id, sqlite_where=tasks.c.job_id.is_not(None))
+
+task_counts = Table(  # how many tasks there are of each kind; kept by triggers on tasks (migration 0003)
+    "task_counts",
+    metadata,
+    Column("user", Text, primary_key=True),
+    Column("creator", Text, primary_key=True),
+    Column("executor", Text, primary_key=True),
+    Column("state", Text, primary_key=True),
+    Column("ran", Integer, primary_key=True, autoincrement=False),  # whether a worker ever had it
+    Column("top", Integer, primary_key=True, autoincrement=False),  # whether it is no child
+    Column("n", Int, nullable=False),
+    sqlite_with_rowid=False,
+)
 
 submissions = Table(  # what was sent, and what the executor gets of it
     "submissions",
@@ -196,6 +219,7 @@ logs = Table(  # ended logs that are small, and the last lines of those that are
     Column("lines", Int, nullable=False),  # lines of the whole log
     Column("body", LargeBinary, nullable=False),  # zlib
 )
+Index("ix_logs_unsettled", logs.c.task_id, sqlite_where=text('"offset" > 0 AND length(body) > 0'))
 
 results = Table(
     "results",

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 from enum import Enum
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, delete, func, insert, or_, select, update
+from sqlalchemy import and_, bindparam, case, delete, func, insert, or_, select, text, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from common.db import tables as t
@@ -163,7 +163,6 @@ _FIRST_FAILURE = Sql(
 )
 _UNFINISHED = Sql(select(*_COLUMNS).where(t.tasks.c.state.in_(_OPEN)).order_by(t.tasks.c.id))
 _LAST_OF_JOB = Sql(select(*_COLUMNS).where(t.tasks.c.job_id == _p("job_id")).order_by(t.tasks.c.id.desc()).limit(1))
-_COUNTS = Sql(select(t.tasks.c.state, func.count()).group_by(t.tasks.c.state))
 
 _PROGRESS_NAMES = ("done", "total", "bytes_done", "bytes_total", "files_done", "files_total", "stages")
 _PROGRESS = Sql(
@@ -185,10 +184,8 @@ _ADD_RESULT = Sql(insert(t.results).values(task_id=_p("task_id"), rows=_p("rows"
 _LOG = Sql(select(t.logs.c.offset, t.logs.c.lines, t.logs.c.body).where(t.logs.c.task_id == _p("task_id")))
 _ADD_LOG = Sql(insert(t.logs).values(task_id=_p("task_id"), offset=_p("offset"), lines=_p("lines"), body=_p("body")))
 _STRIKE_LOG_BODY = Sql(update(t.logs).where(t.logs.c.task_id == _p("task"), t.logs.c.offset > 0).values(body=b""))
-_UNSETTLED_LOGS = Sql(
-    select(t.logs.c.task_id, t.logs.c.offset, t.logs.c.lines, t.logs.c.body).where(
-        t.logs.c.offset > 0, func.length(t.logs.c.body) > 0
-    )
+_UNSETTLED_LOGS = Sql(  # as the index says it
+    select(t.logs.c.task_id, t.logs.c.offset, t.logs.c.lines, t.logs.c.body).where(text('"offset" > 0 AND length(body) > 0'))
 )
 _insert_samples = upsert(t.samples).values(task_id=_p("task_id"), body=_p("body"))
 _SET_SAMPLES = Sql(
@@ -508,13 +505,13 @@ def set_priority(tx: Tx, task_id: int, priority: int, now: int) -> bool:
 def submission_params(tx: Tx, task_id: int) -> str:
     """The executor's parameters, as JSON."""
     row = tx.one(_SUBMISSION_PARAMS, task_id=task_id)
+    return row[0] if row else "{}"
+
+
 def submission_labels(tx: Tx, task_id: int) -> list[tuple[str, str]]:
     """The labels, in the order given."""
     row = tx.one(_SUBMISSION_LABELS, task_id=task_id)
     return [(key, value) for key, value in json.loads(row[0])] if row else []
-
-
-    return row[0] if row else "{}"
 
 
 def ran_ms(tx: Tx, task_id: int) -> int:
@@ -592,11 +589,6 @@ def unfinished(tx: Tx) -> list[Task]:
 def last_of_job(tx: Tx, job_id: int) -> Task | None:
     row = tx.one(_LAST_OF_JOB, job_id=job_id)
     return None if row is None else from_row(row)
-
-
-def counts(tx: Tx) -> dict[State, int]:
-    """Number of tasks in each state."""
-    return {State(s): n for s, n in tx.all(_COUNTS)}
 
 
 def add_result(tx: Tx, task_id: int, rows: int, body: bytes) -> None:
@@ -678,26 +670,3 @@ def pairs(tx: Tx) -> list[tuple[int, int, int, str, str]]:
 
 def strike_pairs(tx: Tx, ids: Sequence[int]) -> None:
     tx.many(_STRIKE_PAIR, [{"pair": i} for i in ids])
-
-
-def page(tx: Tx, conditions: Sequence[Any], offset: int, limit: int, oldest_first: bool = False) -> tuple[list[Task], int]:
-    """Return a page of the tasks that meet all conditions (SQLAlchemy expressions), newest first, and their number."""
-    where = and_(*conditions) if conditions else and_(t.tasks.c.id > 0)
-    total = tx.query(select(func.count()).select_from(t.tasks).where(where))[0][0]
-    order = t.tasks.c.id if oldest_first else t.tasks.c.id.desc()
-    rows = tx.query(select(*_COLUMNS).where(where).order_by(order).offset(offset).limit(limit))
-    return [from_row(r) for r in rows], total
-
-
-def ids_of(tx: Tx, conditions: Sequence[Any]) -> list[int]:
-    """Ids of all tasks that meet the conditions, newest first."""
-    return [row[0] for row in tx.query(select(t.tasks.c.id).where(*conditions).order_by(t.tasks.c.id.desc()))]
-
-
-def seen_as(words: Sequence[str], states: Sequence[State]) -> Any:
-    """A condition: in one of these states; ``never_ran:STATE`` and ``ran:STATE`` words narrow by whether it ever ran."""
-    parts: list[Any] = [t.tasks.c.state.in_([s.value for s in states])]
-    for word in words:
-        ran, _, state = word.partition(":")
-        parts.append(and_(t.tasks.c.state == state, t.tasks.c.attempt > 0 if ran == "ran" else t.tasks.c.attempt == 0))
-    return or_(*parts)

@@ -141,7 +141,7 @@ class Filter:
     created_to: int | None = None  # exclusive
     parent_id: int | None = None
     top_level: bool = False  # without children
-    text: str | None = None  # in the execution id, the creator, the executor, the reason
+    text: str | None = None  # part of the user, the creator, the executor or the reason; or the number or execution id
 
 
 @dataclass(frozen=True, kw_only=True)

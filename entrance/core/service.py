@@ -17,10 +17,8 @@ from dataclasses import asdict, replace
 from datetime import date
 from typing import Any
 
-from sqlalchemy import or_
-
 from common.clock import Clock
-from common.db import tables as t
+from common.db import lists
 from common.db import tasks as store
 from common.db.database import Readers
 from common.db.sql import Tx
@@ -168,9 +166,9 @@ class TaskService:
         """Accept a task that an attempt asks for; the same key of the same parent gives the same task.
 
         What a scan of Singularity's API starts has no parent there: the scan is complete when its listing is, and each job
-        parent = asking.task
         gets one task from it.
         """
+        parent = asking.task
         kind = registry.get(executor)
         loaded = registry.load_params(kind, dict(params))
         now = self._clock.now()
@@ -398,7 +396,7 @@ class TaskService:
         """A page of the tasks right below one, oldest first."""
         task = self.get(caller, ref)
         with self._readers.read() as tx:
-            tasks, total = self._offload(store.page, tx, [t.tasks.c.parent_id == task.id], offset, limit, True)
+            tasks, total = self._offload(_children, tx, task.id, offset, limit)
         return TaskPage(tasks=tasks, total=total)
 
     def attempts(self, caller: Caller, ref: Ref) -> Sequence[AttemptRecord]:
@@ -414,7 +412,7 @@ class TaskService:
 
     def page(self, caller: Caller, which: Filter, offset: int = 0, limit: int = 20) -> TaskPage:
         with self._readers.read() as tx:
-            tasks, total = self._offload(store.page, tx, _conditions(caller, which), offset, limit)
+            tasks, total = self._offload(lists.page, tx, _selection(caller, which), offset, limit)
         return TaskPage(tasks=tasks, total=total)
 
     def queue(self) -> QueueInfo:
@@ -427,6 +425,11 @@ class TaskService:
             running=len(scheduler.running),
             groups=sorted((g, w, r) for g, (w, r) in scheduler.groups().items()),
         )
+
+    @property
+    def log_lines(self) -> int:
+        """Lines taken in from tasks since the start."""
+        return self._intake.lines
 
     def workers(self) -> Sequence[WorkerInfo]:
         return [
@@ -445,7 +448,7 @@ class TaskService:
     def counts(self) -> Mapping[State, int]:
         """Tasks in each state."""
         with self._readers.read() as tx:
-            counts: Mapping[State, int] = self._offload(store.counts, tx)
+            counts: Mapping[State, int] = self._offload(lists.counts, tx)
             return counts
 
     def executors(self) -> Sequence[Mapping[str, Any]]:
@@ -551,7 +554,7 @@ class TaskService:
 
     def _selected(self, caller: Caller, which: Filter) -> list[Ref]:
         with self._readers.read() as tx:
-            return list(self._offload(store.ids_of, tx, _conditions(caller, which)))
+            return list(self._offload(lists.ids, tx, _selection(caller, which)))
 
     def set_online(self, online: bool) -> None:
         """Offline: new tasks are refused (Draining), running ones end, queued ones stay."""
@@ -639,30 +642,28 @@ def _fraction(task: Task, own: Progress) -> float:
     return min(_ALMOST, own.done / own.total) if own.total > 0 else 0.0
 
 
-def _conditions(caller: Caller, which: Filter) -> list[Any]:
-    c = t.tasks.c
-    found: list[Any] = []
-    if not (caller.admin and which.all_users):
-        found.append(c.user == caller.name)
-    elif which.user is not None:
-        found.append(c.user == which.user)
-    if which.ids is not None:
-        found.append(c.id.in_(list(which.ids)))
+def _children(tx: Tx, parent_id: int, offset: int, limit: int) -> tuple[list[Task], int]:
+    return lists.page(tx, lists.TaskFilter(parent_id=parent_id), offset, limit, oldest_first=True)
+
+
+def _selection(caller: Caller, which: Filter) -> lists.TaskFilter:
+    """Return what a filter selects of the tasks that the caller may see."""
+    seen = None
     if which.states is not None or which.words:
-        found.append(store.seen_as(which.words, which.states or ()))
-    if which.creator is not None:
-        found.append(c.creator == which.creator)
-    if which.executor is not None:
-        found.append(c.executor == which.executor)
-    if which.created_from is not None:
-        found.append(c.created_at >= which.created_from)
-    if which.created_to is not None:
-        found.append(c.created_at < which.created_to)
-    if which.parent_id is not None:
-        found.append(c.parent_id == which.parent_id)
-    if which.top_level:
-        found.append(c.parent_id.is_(None))
-    if which.text:
-        like = f"%{which.text}%"
-        found.append(or_(c.exec_id.like(like), c.creator.like(like), c.executor.like(like), c.reason.like(like)))
-    return found
+        narrowed = (word.partition(":") for word in which.words)
+        seen = [lists.Seen(state=state) for state in which.states or ()]
+        seen += [lists.Seen(state=State(state), ran=ran == "ran") for ran, _, state in narrowed]
+    named = parse_ref(which.text) if which.text else None
+    return lists.TaskFilter(
+        ids=which.ids,
+        user=which.user if caller.admin and which.all_users else caller.name,
+        seen=seen,
+        creator=which.creator,
+        executor=which.executor,
+        created_from=which.created_from,
+        created_to=which.created_to,
+        parent_id=which.parent_id,
+        top_level=which.top_level,
+        text=which.text or None,
+        named=named.task_id if named is not None else None,
+    )

@@ -34,7 +34,7 @@ _FILTERS = {
     "proxyUser": "string: user, with isAdminView",
     "isAdminView": "boolean: tasks of all users, for administrators",
     "instance": "string: host:port",
-    "text": "string: part of the id, creator, executor or code (ours)",
+    "text": "string: part of user, creator, executor or reason, or an id (ours)",
     "parentTaskID": "integer: children of a task (ours)",
     "topLevel": "boolean: without children (ours)",
 }

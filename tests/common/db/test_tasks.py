@@ -277,35 +277,9 @@ def test_descendants_are_listed_parents_first(tx: Tx) -> None:
 # ---- lists ---------------------------------------------------------------------------------------------------------
 
 
-def test_pages_are_newest_first_with_the_whole_number(tx: Tx) -> None:
-    made = [add(tx, executor="echo" if n % 2 else "pack") for n in range(7)]
-    tasks, total = store.page(tx, [t.tasks.c.executor == "pack"], 1, 2)
-    assert ([x.id for x in tasks], total) == ([made[4].id, made[2].id], 4)
-    assert store.page(tx, [], 0, 100)[1] == 7
-    assert store.ids_of(tx, [t.tasks.c.executor == "echo"]) == [made[5].id, made[3].id, made[1].id]
-
-
-def test_words_narrow_states_by_whether_the_task_ever_ran(tx: Tx) -> None:
-    fresh, ran, running = add(tx), add(tx), add(tx)
-    run(tx, ran)
-    apply(tx, ran, Lost(attempt=1, reason=""))
-    apply(tx, ran, RetryDue())
-    run(tx, running)
-    select = store.seen_as
-
-    def ids(condition: Any) -> set[int]:
-        return set(store.ids_of(tx, [condition]))
-
-    assert ids(select(["never_ran:queued"], [])) == {fresh.id}
-    assert ids(select(["ran:queued"], [State.RUNNING])) == {ran.id, running.id}
-    assert ids(select([], [State.QUEUED])) == {fresh.id, ran.id}
-    assert ids(select([], [])) == set()
-
-
-def test_counts_and_the_unfinished(tx: Tx) -> None:
+def test_the_unfinished_are_those_that_have_not_ended(tx: Tx) -> None:
     one, two = add(tx), add(tx)
     apply(tx, two, Kill(by="ann"))
-    assert store.counts(tx) == {State.QUEUED: 1, State.CANCELLED: 1}
     assert [x.id for x in store.unfinished(tx)] == [one.id]
 
 
