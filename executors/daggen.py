@@ -21,9 +21,10 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
-from heapq import merge
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import IO, Any, ClassVar, Generic, TypeVar
 
 from marshmallow import fields
 
@@ -35,7 +36,7 @@ from common.content.index import SUFFIX, IndexWriter
 from common.content.piece import PieceHasher, padding_rule
 from common.content.scratch import unnamed_file
 from common.content.unixfs import Block
-from common.db.catalogue import Attachment, Car, Catalogue, PackedFile, Preparation
+from common.db.catalogue import PAGE_ROWS, Attachment, Car, Catalogue, Child, PackedFile, Preparation
 from common.db.catalogue.store import pages
 from common.errors import ExecutorError
 from executors.base import Column, Stage, TaskContext
@@ -49,6 +50,7 @@ from executors.preparing import CAR_COLUMNS, Ref, car_row, find_source, load_ker
 
 STEP_SECONDS = 0.25
 BATCH_ROWS = 4_000
+FOLDERS_AT_ONCE = 500  # read with one question
 _NODE, _FILE_NODE = 0, 1  # the order of blocks in a directory
 _WRITE_BYTES = 1 << 20
 
@@ -56,10 +58,13 @@ _SCHEMA = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 PRAGMA cache_size = -16384;
-CREATE TABLE folders (id INTEGER PRIMARY KEY, parent INTEGER, depth INTEGER, cid BLOB, tsize INTEGER);
+CREATE TABLE folders (id INTEGER PRIMARY KEY, depth INTEGER, cid BLOB, tsize INTEGER);
 CREATE TABLE blocks (folder INTEGER, kind INTEGER, cid BLOB, at INTEGER, length INTEGER, PRIMARY KEY (folder, kind, cid))
     WITHOUT ROWID;
 """
+
+
+Row = TypeVar("Row")
 
 
 class DaggenParams(Params):
@@ -189,32 +194,35 @@ class Export:
     def _add_ancestors(self) -> None:
         """Complete the rows of all folders, and add those above them."""
         while rows := self._db.execute("SELECT id FROM folders WHERE depth IS NULL LIMIT 10000").fetchall():
-            for (folder_id,) in rows:
-                folder = self._catalogue.directory(folder_id)
-                assert folder is not None, "files lie in folders that are there"
-                depth = folder.path.count("/") + 1 if folder.path else 0
-                self._db.execute(
-                    "UPDATE folders SET parent = ?, depth = ? WHERE id = ?", (folder.parent_id, depth, folder_id)
-                )
-                if folder.parent_id is not None:
-                    self._db.execute("INSERT OR IGNORE INTO folders (id) VALUES (?)", (folder.parent_id,))
-                self._maybe_step()
+            folders = self._catalogue.directories([row[0] for row in rows])
+            assert len(folders) == len(rows), "files lie in folders that are there"
+            self._db.executemany(
+                "UPDATE folders SET depth = ? WHERE id = ?",
+                [(folder.path.count("/") + 1 if folder.path else 0, folder.id) for folder in folders],
+            )
+            above = {folder.parent_id for folder in folders if folder.parent_id is not None}
+            self._db.executemany("INSERT OR IGNORE INTO folders (id) VALUES (?)", [(folder,) for folder in above])
+            self._maybe_step()
 
     # ---- their nodes
 
     def _build_all(self) -> None:
         self._total = self._db.execute("SELECT count(*) FROM folders").fetchone()[0]
-        for (folder_id,) in self._db.execute(
-            "SELECT id FROM folders ORDER BY depth DESC, id"
-        ):  # sorted before the first row
-            self._build(folder_id)
-            self._done += 1
-            self._maybe_step()
+        deepest_first = self._db.execute(
+            "SELECT depth, id FROM folders ORDER BY depth DESC, id"
+        )  # sorted before the first row
+        for _, level in groupby(deepest_first, key=itemgetter(0)):
+            while batch := [row[1] for row in islice(level, FOLDERS_AT_ONCE)]:
+                files, folders = _ByFolder(self._packed_files(batch)), _ByFolder(self._children(batch))
+                for folder_id in batch:
+                    self._build(folder_id, files.of(folder_id), folders.of(folder_id))
+                    self._done += 1
+                    self._maybe_step()
 
-    def _build(self, folder_id: int) -> None:
+    def _build(self, folder_id: int, packed: Iterator[PackedFile], children: Iterator[Child]) -> None:
         builder = DirectoryBuilder(self._profile, spill_folder=self._scratch.folder)
         count = 0
-        for entry in self._entries(folder_id):
+        for entry in _merged(self._files(folder_id, packed), self._folders(children)):
             builder.add(entry)
             count += 1
             if not count % 1024:
@@ -227,29 +235,43 @@ class Export:
         made = builder.result
         self._db.execute("UPDATE folders SET cid = ?, tsize = ? WHERE id = ?", (made.cid, made.tsize, folder_id))
 
-    def _entries(self, folder_id: int) -> Iterator[Entry]:
-        """Yield what a directory holds, by name; a folder takes the place of a file that had its name before."""
-        files = ((entry.name, 0, entry) for entry in self._files(folder_id))
-        folders = ((entry.name, 1, entry) for entry in self._folders(folder_id))
-        held: Entry | None = None
-        for name, _, entry in merge(files, folders, key=lambda item: item[:2]):
-            if held is not None and held.name != name:
-                yield held
-            held = entry
-        if held is not None:
-            yield held
+    def _packed_files(self, batch: Sequence[int]) -> Iterator[tuple[int, PackedFile]]:
+        """Yield (folder, file) of all files in folders, which are given in order of their ids."""
+        catalogue = self._catalogue
+        while batch:
+            page = catalogue.packed_files_in(batch)
+            yield from page
+            if len(page) < PAGE_ROWS:
+                return
+            folder, file = page[-1]
+            rest = pages(partial(catalogue.packed_files, folder), (file.name, file.id), lambda f: (f.name, f.id))
+            yield from ((folder, file) for file in rest)
+            batch = batch[batch.index(folder) + 1 :]
 
-    def _folders(self, folder_id: int) -> Iterator[Entry]:
-        for child in pages(lambda a, n: self._catalogue.children(folder_id, a, n), "", lambda c: c.name):
+    def _children(self, batch: Sequence[int]) -> Iterator[tuple[int, Child]]:
+        """Yield (folder, folder in it) of all folders in folders, which are given in order of their ids."""
+        catalogue = self._catalogue
+        while batch:
+            page = catalogue.children_in(batch)
+            yield from page
+            if len(page) < PAGE_ROWS:
+                return
+            folder, child = page[-1]
+            rest = pages(partial(catalogue.children, folder), child.name, lambda c: c.name)
+            yield from ((folder, child) for child in rest)
+            batch = batch[batch.index(folder) + 1 :]
+
+    def _folders(self, children: Iterator[Child]) -> Iterator[Entry]:
+        for child in children:
             made = self._db.execute("SELECT cid, tsize FROM folders WHERE id = ?", (child.id,)).fetchone()
             cid, tsize = made if made is not None else (child.cid, child.tsize)
             if cid is not None and tsize is not None:
                 yield Entry(child.name.encode(), cid, tsize)
 
-    def _files(self, folder_id: int) -> Iterator[Entry]:
+    def _files(self, folder_id: int, packed: Iterator[PackedFile]) -> Iterator[Entry]:
         """Yield the latest packed version of each file; the nodes over several ranges are kept of all versions."""
         held: PackedFile | None = None
-        for file in pages(lambda a, n: self._catalogue.packed_files(folder_id, a, n), ("", 0), lambda f: (f.name, f.id)):
+        for file in packed:
             if file.car_id not in self._cars:
                 continue
             if file.size > self._split:
@@ -360,6 +382,35 @@ class Export:
 
     def _stages(self) -> list[Stage]:
         return [Stage(name="daggen", target=self._preparation.name, done=self._done, total=self._total)]
+
+
+class _ByFolder(Generic[Row]):
+    """Rows of many folders, in order of the folders' ids, taken folder by folder."""
+
+    def __init__(self, rows: Iterator[tuple[int, Row]]) -> None:
+        self._groups = groupby(rows, key=itemgetter(0))
+        self._next = next(self._groups, None)
+
+    def of(self, folder_id: int) -> Iterator[Row]:
+        """Yield the rows of one folder; all are to be taken before the next call."""
+        if self._next is not None and self._next[0] == folder_id:
+            for _, row in self._next[1]:
+                yield row
+            self._next = next(self._groups, None)
+
+
+def _merged(files: Iterator[Entry], folders: Iterator[Entry]) -> Iterator[Entry]:
+    """Yield both by name; a folder takes the place of a file that had its name before."""
+    folder = next(folders, None)
+    for file in files:
+        while folder is not None and folder.name < file.name:
+            yield folder
+            folder = next(folders, None)
+        if folder is None or folder.name != file.name:
+            yield file
+    if folder is not None:
+        yield folder
+        yield from folders
 
 
 class _Stream:

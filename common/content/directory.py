@@ -219,12 +219,15 @@ class _Buckets:
         self._folder = folder
         self._memory_bytes = memory_bytes
         self._held = 0
-        self._memory = [bytearray() for _ in range(FANOUT)]
-        self._extents: list[list[tuple[int, int]]] = [[] for _ in range(FANOUT)]
+        self._memory: list[bytearray] = []  # made with the first record: most directories need none
+        self._extents: list[list[tuple[int, int]]] = []
         self._file: IO[bytes] | None = None
         self._end = 0
 
     def add(self, bucket: int, record: bytes) -> None:
+        if not self._memory:
+            self._memory = [bytearray() for _ in range(FANOUT)]
+            self._extents = [[] for _ in range(FANOUT)]
         self._memory[bucket] += record
         self._held += len(record)
         if self._held > self._memory_bytes and self._folder is not None:
@@ -232,6 +235,8 @@ class _Buckets:
 
     def take(self, bucket: int) -> list[_Hashed]:
         """Return the records of a bucket sorted by hash, and forget them."""
+        if not self._memory:
+            return []
         parts = []
         if self._file is not None:
             for offset, length in self._extents[bucket]:

@@ -65,6 +65,8 @@ JOBS_OF_TYPE = Sql(
 OPEN_GROUPS = Sql(select(t.groups.c.job_id).where(t.groups.c.attachment_id == _p("attachment_id"), t.groups.c.open == 1))
 DIRECTORY = select(t.directories)
 DIRECTORY_BY_ID = Sql(DIRECTORY.where(t.directories.c.id == _p("id")))
+_IDS = select(func.json_each(_p("ids")).table_valued("value").c.value)  # a JSON list
+DIRECTORIES_BY_ID = Sql(DIRECTORY.where(t.directories.c.id.in_(_IDS)))
 ROOT = Sql(
     DIRECTORY.where(t.directories.c.attachment_id == _p("attachment_id"), t.directories.c.parent_id.is_(None))
     .order_by(t.directories.c.id)
@@ -84,15 +86,23 @@ _LATEST_NODE = (  # of a directory: of the last DAG CAR that is there
     .correlate(t.directories)
     .scalar_subquery()
 )
+_CHILD = (t.directories.c.id, t.directories.c.name, t.directory_nodes.c.cid, t.directory_nodes.c.tsize)
+_WITH_NODES = t.directories.outerjoin(
+    t.directory_nodes,
+    and_(t.directory_nodes.c.directory_id == t.directories.c.id, t.directory_nodes.c.car_id == _LATEST_NODE),
+)
 CHILDREN = Sql(
-    select(t.directories.c.id, t.directories.c.name, t.directory_nodes.c.cid, t.directory_nodes.c.tsize)
-    .select_from(t.directories)
-    .outerjoin(
-        t.directory_nodes,
-        and_(t.directory_nodes.c.directory_id == t.directories.c.id, t.directory_nodes.c.car_id == _LATEST_NODE),
-    )
+    select(*_CHILD)
+    .select_from(_WITH_NODES)
     .where(t.directories.c.parent_id == _p("parent_id"), t.directories.c.name > _p("after"))
     .order_by(t.directories.c.name)
+    .limit(_LIMIT)
+)
+CHILDREN_IN = Sql(
+    select(t.directories.c.parent_id, *_CHILD)
+    .select_from(_WITH_NODES)
+    .where(t.directories.c.parent_id.in_(_IDS))
+    .order_by(t.directories.c.parent_id, t.directories.c.name)
     .limit(_LIMIT)
 )
 WALK = Sql(
@@ -217,15 +227,23 @@ NAMED_RANGES = Sql(
     .limit(_LIMIT)
 )
 SPANNING = Sql(select(t.spanning.c.file_id).where(t.spanning.c.car_id == _p("car_id")).order_by(t.spanning.c.file_id))
+_PACKED_FILE = (
+    t.files.c.id,
+    t.files.c.name,
+    t.files.c.size,
+    t.file_cids.c.cid,
+    t.file_cids.c.tsize,
+    t.file_cids.c.car_id,
+)
+PACKED_FILES_IN = Sql(
+    select(t.files.c.directory_id, *_PACKED_FILE)
+    .join(t.file_cids, t.file_cids.c.file_id == t.files.c.id)
+    .where(t.files.c.directory_id.in_(_IDS), exists(_CAR_THERE.where(t.cars.c.id == t.file_cids.c.car_id)))
+    .order_by(t.files.c.directory_id, t.files.c.name, t.files.c.id)
+    .limit(_LIMIT)
+)
 PACKED_FILES = Sql(
-    select(
-        t.files.c.id,
-        t.files.c.name,
-        t.files.c.size,
-        t.file_cids.c.cid,
-        t.file_cids.c.tsize,
-        t.file_cids.c.car_id,
-    )
+    select(*_PACKED_FILE)
     .join(t.file_cids, t.file_cids.c.file_id == t.files.c.id)
     .where(
         t.files.c.directory_id == _p("directory_id"),

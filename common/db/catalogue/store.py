@@ -183,6 +183,11 @@ class Catalogue:
         rows = self._tx.all(s.PACKED_FILES, directory_id=directory_id, after=after[0], after_id=after[1], limit=limit)
         return [PackedFile(*row) for row in rows]
 
+    def packed_files_in(self, directories: Sequence[int], limit: int = PAGE_ROWS) -> list[tuple[int, PackedFile]]:
+        """Return (folder, packed file) of the first packed files in folders, by folder, name and id, all versions."""
+        rows = self._tx.all(s.PACKED_FILES_IN, ids=json.dumps(directories), limit=limit)
+        return [(row[0], PackedFile(*row[1:])) for row in rows]
+
     # ---- directories
 
     def root(self, attachment_id: int) -> Directory | None:
@@ -193,6 +198,10 @@ class Catalogue:
         row = self._tx.one(s.DIRECTORY_BY_ID, id=directory_id)
         return None if row is None else Directory(*row)
 
+    def directories(self, ids: Sequence[int]) -> list[Directory]:
+        """Return the folders with these ids, in no order."""
+        return [Directory(*row) for row in self._tx.all(s.DIRECTORIES_BY_ID, ids=json.dumps(ids))]
+
     def subdirectory(self, parent_id: int, name: str) -> Directory | None:
         row = self._tx.one(s.SUBDIRECTORY, parent_id=parent_id, name=name)
         return None if row is None else Directory(*row)
@@ -200,6 +209,11 @@ class Catalogue:
     def children(self, directory_id: int, after: str = "", limit: int = PAGE_ROWS) -> list[Child]:
         """Return a page of the folders in a folder, by name."""
         return [Child(*row) for row in self._tx.all(s.CHILDREN, parent_id=directory_id, after=after, limit=limit)]
+
+    def children_in(self, directories: Sequence[int], limit: int = PAGE_ROWS) -> list[tuple[int, Child]]:
+        """Return (folder, folder in it) of the first folders in folders, by folder and name."""
+        rows = self._tx.all(s.CHILDREN_IN, ids=json.dumps(directories), limit=limit)
+        return [(row[0], Child(*row[1:])) for row in rows]
 
     def walk(self, attachment_id: int, task_id: int, position: int, limit: int = PAGE_ROWS) -> list[tuple[int, Directory]]:
         """Return a page of the folders that the latest scan, if it is this task, visits from ``position`` on."""
