@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from common.task import (
     ChildrenEnded,
+    Dropped,
     Event,
     Failed,
     Hopeless,
@@ -26,6 +27,8 @@ from common.task import (
 
 FINAL = {"succeeded", "failed", "cancelled", "timed_out"}
 OF_AN_ATTEMPT = (Succeeded, Failed, Stopped, Lost)
+
+LADDER_MS = (5_000, 30_000, 120_000)  # between the tries, unless the task says otherwise
 
 # Chapter 3, the Linkis column: the word of a task that a worker has had, and of one that none has had.
 LINKIS_WORDS = {
@@ -79,9 +82,12 @@ MAY: dict[tuple[type, str], set[str]] = {
     (Stopped, "flag"): {"paused"},
 }
 for _state in ("created", "queued", "running", "flag", "waits", "paused", "waits_paused", "waiting_retry"):
-    MAY[Kill, _state] = {"cancelled"}
+    MAY[Kill, _state] = MAY[Dropped, _state] = {"cancelled"}
     if "paused" not in _state:
         MAY[TimedOut, _state] = {"timed_out"}
+
+
+_NAMES = {state: str(state.value) for state in State}
 
 
 def kind(task: Task) -> str:
@@ -91,14 +97,14 @@ def kind(task: Task) -> str:
         return "waits" if task.waits else "flag" if task.pause_requested else "running"
     if state is State.PAUSED:
         return "waits_paused" if task.waits else "paused"
-    return str(state.value)
+    return _NAMES[state]
 
 
 def linkis_word(task: Task) -> str:
     """Linkis' word for a task, read off the table."""
     if task.state is State.PAUSED and task.queued_at is None and not task.attempt:
         return "Inited"  # chapter 2: "Paused from created shows Inited"
-    return LINKIS_WORDS[task.state.value][0 if task.attempt else 1]
+    return LINKIS_WORDS[_NAMES[task.state]][0 if task.attempt else 1]
 
 
 class Broken(AssertionError):
@@ -137,6 +143,15 @@ def check_change(before: Task, event: Event, after: Task, now: int) -> None:
     hold(not (after.pause_requested and becomes != "flag"), "the flag outlives the attempt")
     hold(before.started_at is None or after.started_at == before.started_at, "the first start")
     hold((after.started_at is None) == (after.attempt == 0), "a start without attempt")
+    if becomes in ("succeeded", "failed") and isinstance(event, Succeeded | ChildrenEnded):
+        failed = event.failed_children if isinstance(event, Succeeded) else event.failed
+        hold((becomes == "failed") == bool(failed), f"{failed} children failed, and the parent {becomes}")
+    if type(event) is Failed and becomes == "waiting_retry":
+        delay = before.retry_delay_ms
+        delay = LADDER_MS[min(before.errors, len(LADDER_MS) - 1)] if delay is None else delay
+        hold(after.retry_at == now + delay, "the delay of the retry")
+    if type(event) is Resume and was == "paused":
+        hold(becomes == ("created" if before.queued_at is None else "queued"), "it resumes to where it was paused")
     hold(after.id == before.id and after.priority == before.priority and after.created_at == before.created_at, "the rest")
     if type(event) is Hopeless:
         hold(before.queued_at is None, "a task that was ready fails as hopeless")

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from simulation.rules import hold
-from simulation.shell import Row, Shell
+from dataclasses import replace
 
-from common.task import Kill, Pause, Picked, Priority, Resume, State, TimedOut
+from simulation.rules import hold
+from simulation.shell import End, Place, Row, Shell
+
+from common.task import Event, Kill, Lost, Pause, Picked, Priority, Resume, State, TimedOut
 from entrance.core.scheduler import Waiting
 
-_LEVELS = tuple(Priority)
+_LEVELS = tuple(map(int, Priority))
 
 
 class Queue(Shell):
     """Starts what the scheduler picks, and holds each pick against the limits and, now and then, the whole order."""
 
+    places: list[Place]
+    online = True  # takes submissions
+    held = False  # starts nothing
+
     def pump(self) -> None:
         """Start what the scheduler picks."""
-        watched = self.random.random() < 0.1
-        while True:
+        watched = self.random.random() < 0.07
+        while not self.held:
             candidates = self.candidates() if watched else []
             picks = self.scheduler.pick(self.now, 1 if watched else 8)
             if watched:
@@ -28,24 +34,77 @@ class Queue(Shell):
                 self.take(pick)
             if self.random.random() < 0.05:
                 self.interfere(self.rows[self.random.choice(picks).id])
-            for pick in picks:
-                row = self.rows[pick.id]
-                if not self.apply(row, Picked()):
+            rows = [self.rows[pick.id] for pick in picks]
+            done = self.commit([(row, Picked()) for row in rows])
+            if done is None:  # they stay in the queue; another try follows in a second
+                for row, pick in zip(rows, picks, strict=True):
                     self.give_back(row)
-                    self.scheduler.finished(pick.id)
-                    continue
-                row.process = row.task.attempt
-                self.running.append(row)
-                limit = row.task.running_timeout_s
-                if limit:
-                    event = TimedOut(seconds=limit, attempt=row.task.attempt)
-                    self.timer(self.now + limit * 1000, row.task.id, event)
+                    self.scheduler.put_back(pick.id, self.now)
+                    if row.task.state is State.QUEUED and pick.id not in self.queue:
+                        row.seen, row.added = self.now, self.picks
+                        self.enqueue(replace(pick, priority=row.task.priority))
+                return
+            for row, started in zip(rows, done, strict=True):
+                if started:
+                    self.launch(row)
+                else:  # paused or killed meanwhile
+                    self.give_back(row)
+                    self.scheduler.finished(row.task.id)
+
+    def launch(self, row: Row) -> None:
+        """Make the processes of an attempt whose start is committed."""
+        task = row.task
+        row.process = task.attempt
+        row.place = self.random.choice(self.places)
+        row.started = self.steady
+        self.running.append(row)
+        if task.running_timeout_s:
+            event = TimedOut(seconds=task.running_timeout_s, attempt=task.attempt)
+            self.timer(self.now + task.running_timeout_s * 1000, task.id, event)
+        if not row.place.up:  # the launcher is coming back
+            self.ended(row, Lost(attempt=row.process, reason="The attempt could not be started"))
+
+    def ended(self, row: Row, event: End) -> None:
+        """The service hears that the processes of an attempt are gone; its end is stored now or later."""
+        self.gone(row)
+        self.endings.append((row, event))
 
     def interfere(self, row: Row) -> None:
         """Something is committed between the pick and the start."""
-        self.apply(row, self.random.choice((Pause(by="u"), Kill(by="u"))))
+        self.steer(row, self.random.choice((Pause(by="u"), Kill(by="u"))))
         if self.random.random() < 0.5:
-            self.apply(row, Resume(by="u"))
+            self.steer(row, Resume(by="u"))
+        if self.random.random() < 0.2:
+            self.prioritise(row, self.random.choice((0, 100, 400)))
+        self.refuse_next = self.random.random() < 0.1
+
+    def steer(self, row: Row, event: Event) -> None:
+        """What a user wants of a task goes for all below it, parents first."""
+        done = self.commit([(one, event) for one in self.family(row)] if row.children else ((row, event),))
+        if type(event) is Kill and done is not None:
+            hold(row.task.state is State.CANCELLED or not done[0], f"a killed task is {row.task.state}")
+
+    def prioritise(self, row: Row, priority: int) -> None:
+        """A user wants a task and all below it sooner or later."""
+        if not self.stored():
+            return
+        family = [one for one in self.family(row) if not one.task.state.final]
+        for one in family:
+            self.note("priority", one, priority)
+            one.task = replace(one.task, priority=priority)
+        self.dies("after a commit")
+        for one in family:
+            if one.task.id in self.queue:
+                self.queue[one.task.id] = replace(self.queue[one.task.id], priority=priority)
+                one.seen, one.added = self.now, self.picks
+            self.scheduler.reprioritise(one.task.id, priority, self.now)
+
+    def family(self, row: Row) -> list[Row]:
+        """The row and all below it, parents first."""
+        found = [row]
+        for one in found:
+            found += one.children.values()
+        return found
 
     def take(self, pick: Waiting) -> None:
         row = self.rows[pick.id]
@@ -60,25 +119,14 @@ class Queue(Shell):
         hold(not limits.per_creator or self.by_creator[creator] < limits.per_creator, "the limit of the creator")
         hold(not limits.per_executor or self.by_executor[pick.executor] < limits.per_executor, "the executor's limit")
         row.held = pick
-        self.queue.pop(pick.id)
+        self.unqueue(pick.id)
         self.count(pick, 1)
         self.picks += 1
         if not limits.ageing_ms:
             self.turns[self.level(pick, 0), pick.group] = self.picks
 
-    def give_back(self, row: Row) -> None:
-        assert row.held is not None
-        self.count(row.held, -1)
-        row.held = None
-
-    def count(self, pick: Waiting, by: int) -> None:
-        self.used += by * pick.cores
-        self.by_group[pick.group] += by
-        self.by_creator[pick.creator, pick.executor] += by
-        self.by_executor[pick.executor] += by
-
     def level(self, waiting: Waiting, seen: int) -> int:
-        index = _LEVELS.index(max((p for p in _LEVELS if p <= waiting.priority), default=_LEVELS[0]))
+        index = sum(waiting.priority >= begin for begin in _LEVELS[1:])
         if self.limits.ageing_ms:
             index += max(0, seen - waiting.queued_at) // self.limits.ageing_ms
         return min(index, len(_LEVELS) - 1)

@@ -1,23 +1,23 @@
 """A simulated service: the pure core (``decide`` and ``Scheduler``) under everything that can happen to it, with a seed.
 
-Whatever happens is drawn from seeded generators: the same seed is the same history, and a million events take about half a
-minute. ``PYTHONPATH=.:tests python tests/simulation/world.py SEED [EVENTS] [--from STEP]`` runs one again and prints what
-happens from STEP on.
+Users steer, processes end, fork servers die, workers fall silent, clocks are set, the disk refuses, messages come late or
+twice, services die at any commit and others take over. All is drawn from seeded generators: the same seed is the same
+history. ``python -m simulation`` runs it (``__main__``).
 """
 
 from __future__ import annotations
 
 import random
-import sys
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
+from simulation.lives import LEASE_MS, ORPHANS_LIVE_MS, Lives
 from simulation.rules import OF_AN_ATTEMPT, Broken, hold, linkis_word
-from simulation.shell import End, Row
-from simulation.turns import Queue
+from simulation.shell import Crash, End, Place, Row
 
+from common.errors import EntranceError
 from common.task import (
     Decision,
     Event,
@@ -48,8 +48,9 @@ class SimulationFailed(AssertionError):
     """An invariant broke; the message says how to see it again."""
 
 
-class World(Queue):
-    """One service's life. ``decide`` and ``scheduler`` can be replaced by broken ones, to see that they are found out."""
+class World(Lives):
+    """One database's life, under one service after another. ``decide`` and ``scheduler`` can be replaced by broken ones, to
+    see that they are found out."""
 
     def __init__(
         self,
@@ -63,15 +64,18 @@ class World(Queue):
         limits = Limits(
             slots=choose((1.0, 2.0, 4.0, 8.0, 12.5)),
             per_group=choose((0, 1, 3, 6)),
-            per_creator=choose((0, 5)),
+            per_creator=choose((0, 2, 5)),
             per_executor=choose((0, 4)),
-            ageing_ms=choose((0, 0, 20_000, 600_000)),
+            ageing_ms=choose((0, 20_000, 600_000)),
         )
         super().__init__(seed, limits, decide, scheduler, word)
         self.seed = seed
         self.crowd = choose((10, 60, 300))  # about so many unfinished tasks
+        self.capacity = choose((4, 30, 1000))  # waiting tasks per group
         self.priorities = choose((_PRIORITIES, (100,), (50, 100)))
         self.slowness = choose((0.0, 0.5, 0.8))  # of processes: the slower, the more waits
+        self.places = [Place("fork server", remote=False), Place("fork server of transfers", remote=False)]
+        self.places += [Place(f"worker {n}", remote=True) for n in range(choose((0, 0, 2)))]
         self.draining = False
         self._actions: list[Callable[[], object]] = []
         self._weights: list[float] = []
@@ -88,11 +92,18 @@ class World(Queue):
             (3.0, self.kill),
             (6.0, self.say_late),
             (4.0, self.touch_ended),
-            (3.0, self.reprioritise),
+            (choose((3.0, 3.0, 60.0)), self.reprioritise),
             (16.0, self.pass_time),
             (1.0, self.lose_one),
+            (0.1, self.break_place),
+            (0.3, self.mend_place),
             (0.05, self.restart),
+            (0.05, self.second_service),
             (0.02, self.jump),
+            (0.02, self.fill_disk),
+            (0.4, self.free_disk),
+            (0.02, self.mark_offline),
+            (0.2, self.mark_online),
         ):
             total += weight
             self._weights.append(total)
@@ -107,23 +118,26 @@ class World(Queue):
             while self.step_number < events:
                 self.step()
             self.drain()
-        except (Broken, LookupError, TypeError, ValueError, AttributeError) as error:
+        except (Broken, LookupError, TypeError, ValueError, AttributeError, EntranceError) as error:
             raise SimulationFailed(self.report(error)) from error
         return self
 
     def step(self) -> None:
         self.step_number += 1
-        drawn = self.random.random() * self._total
-        for i, weight in enumerate(self._weights):
-            if drawn < weight:
-                self._actions[i]()
-                break
-        if self.random.random() < 0.4:
-            self.pump()
+        try:
+            self._actions[bisect_right(self._weights, self.random.random() * self._total)]()
+            if self.random.random() < 0.4:
+                self.pump()
+        except Crash:
+            self.crash()
+            self.take_over()
 
     def drain(self) -> None:
         """Submit nothing more and let everything end: nothing is stuck, nothing is left over."""
-        self.draining = True
+        self.draining = self.calm = True
+        self.disk_full = self.held = False
+        for place in self.places:
+            self.mend(place)
         for _ in range(40 * len(self.open) + 400):
             if not self.open and not self.running and not self.endings:
                 break
@@ -139,6 +153,7 @@ class World(Queue):
             while self.endings:
                 self.store_end()
             self.now += 60_000
+            self.steady += 60_000
             self.fire()
             self.pump()
         left = [(row.task.id, row.task.state.value) for row in self.open]
@@ -148,10 +163,15 @@ class World(Queue):
         hold(not self.scheduler.groups(), "groups are still counted")
 
     def report(self, error: BaseException) -> str:
-        lines = [f"{type(error).__name__}: {error}", f"world {self.seed}, step {self.step_number}, {self.limits}"]
-        lines += [f"the last {len(self.trail)} events:", *(describe(entry) for entry in self.trail)]
-        first = max(0, self.step_number - 100)
-        lines.append(f"again, step by step: PYTHONPATH=.:tests python tests/simulation/world.py {self.seed} --from {first}")
+        seed, _, number = self.seed.rpartition(".")
+        first = int(number) * EVENTS_PER_WORLD
+        at = first + self.step_number
+        lines = [f"{type(error).__name__}: {error}", f"seed {seed}, event {at} (world {number}), {self.limits}"]
+        lines += [f"the last {len(self.trail)} events:", *(describe(entry, first) for entry in self.trail)]
+        lines.append(
+            f"again, step by step: PYTHONPATH=.:tests python -m simulation --seed {seed} --events {at} "
+            f"--trace {max(first, at - 100)}..{at}"
+        )
         return "\n".join(lines)
 
     # ---- what may happen
@@ -163,6 +183,8 @@ class World(Queue):
         if len(self.open) >= self.crowd and self.random.random() < 0.95:
             self.end_process()
             return
+        if not self.online:
+            return
         choose, chance = self.random.choice, self.random.random
         executor, cores = choose(_KINDS)
         created = chance() < 0.1
@@ -171,11 +193,19 @@ class World(Queue):
             last = self.jobs.get(job_id)
             if last is not None and not last.task.state.final:
                 return  # one unfinished task per job at most
+        user, creator = choose(("ann", "bob", "cy", "dot")), choose(("IDE", "CLI"))
+        group = f"{creator}_{user}_{executor}"
+        waiting, of_user = self.scheduler.waiting_in(group), self.scheduler.waiting_of(user)
+        hold(waiting == self.submitted[group], f"{waiting} of {group} are said to wait, not {self.submitted[group]}")
+        hold(of_user == self.submitted_by[user], f"{of_user} of {user} are said to wait, not {self.submitted_by[user]}")
+        if waiting >= self.capacity or of_user >= 3 * self.capacity:
+            self.note("submit", None, group, "QueueFull")
+            return
         self.new(
             executor=executor,
             cores=cores,
-            user=choose(("ann", "bob", "cy", "dot")),
-            creator=choose(("IDE", "CLI")),
+            user=user,
+            creator=creator,
             priority=choose(self.priorities),
             state=State.CREATED if created else State.QUEUED,
             max_retries=choose((0, 1, 3)),
@@ -185,7 +215,9 @@ class World(Queue):
             job_id=job_id,
         )
 
-    def new(self, *, parent: Row | None = None, **more: Any) -> Row:
+    def new(self, *, parent: Row | None = None, key: str = "", **more: Any) -> None:
+        if not self.stored():
+            return
         self.last_id += 1
         queued_at = None if more["state"] is State.CREATED else self.now
         task = Task(
@@ -205,11 +237,16 @@ class World(Queue):
         self.open.append(row)
         if task.job_id is not None:
             self.jobs[task.job_id] = row
+        if parent is not None:
+            parent.children[key] = row
+            parent.open_children += 1
         self.note("submit", row, None)
         self.show(row, task)
+        self.dies("after a commit")
         if task.state is State.QUEUED:
             self.queued(row)
-        return row
+        elif task.state is State.CREATED:
+            self.limit_waiting(task)
 
     def submit_child(self) -> None:
         """A running attempt asks for a child, sometimes for the same one again."""
@@ -217,13 +254,16 @@ class World(Queue):
             return
         parent = self.running[int(self.random.random() * len(self.running))]
         task = parent.task
-        if parent.killed or not task.active or (parent.parent is not None and parent.parent.parent is not None):
+        if parent.killed or not task.active or parent.process != task.attempt:
+            return
+        if self.silent(parent) or (parent.parent is not None and parent.parent.parent is not None):
             return
         key = str(self.random.randrange(12))
         if key in parent.children:
             return
-        parent.children[key] = self.new(
+        self.new(
             parent=parent,
+            key=key,
             executor="pack",
             cores=1.0,
             user=task.user,
@@ -235,7 +275,6 @@ class World(Queue):
             parent_id=task.id,
             child_key=key,
         )
-        parent.open_children += 1
 
     def make_ready(self) -> None:
         row = self.any_open()
@@ -247,11 +286,17 @@ class World(Queue):
         if row is not None:
             self.apply(row, Hopeless(reason="a pack failed"))
 
+    def silent(self, row: Row) -> bool:
+        """Whether nothing is heard of the row's processes."""
+        return row.place is not None and row.place.silent_since is not None
+
     def end_process(self) -> None:
         """The processes of an attempt end by themselves, or because we asked; their end is stored now or later."""
         if not self.running or (self.random.random() < self.slowness and not self.draining):
             return
         row = self.running[int(self.random.random() * len(self.running))]
+        if self.silent(row):
+            return
         attempt, chance = row.process, self.random.random()
         event: End
         if row.killed or (row.told and chance < 0.8):
@@ -262,8 +307,7 @@ class World(Queue):
             event = Failed(attempt=attempt, reason="no answer", may_pass=True)
         else:
             event = Failed(attempt=attempt, reason="no such file", may_pass=False)
-        self.gone(row)
-        self.endings.append((row, event))
+        self.ended(row, event)
         if self.random.random() < 0.6:
             self.store_end(len(self.endings) - 1)
 
@@ -272,39 +316,33 @@ class World(Queue):
             return
         if index is None:
             index = int(self.random.random() * len(self.endings))
-        row, event = self.endings.pop(index)
+        row, event = self.endings[index]
         counts = row.task.active and row.task.attempt == event.attempt
         changed = self.apply(row, event)
+        if changed is None:
+            return  # it is tried again until it is stored
+        del self.endings[index]
         hold(changed == counts, "an attempt that was fenced still counts" if changed else "the end of an attempt is lost")
         if row.task.job_id is not None:
             for waiting in self.deferred.pop(row.task.job_id, ()):
                 if waiting.task.state is State.QUEUED:
                     self.queued(waiting)
-
-    def family(self, row: Row) -> list[Row]:
-        """The row and all below it, parents first."""
-        found = [row]
-        for one in found:
-            found += one.children.values()
-        return found
+        if changed and self.random.random() < 0.05:  # told twice
+            hold(not self.apply(row, event), "the end of an attempt counts twice")
 
     def pause(self) -> None:
-        self.steer(Pause(by="u"))
+        self.steer_one(Pause(by="u"))
 
     def resume(self) -> None:
-        self.steer(Resume(by="u"))
+        self.steer_one(Resume(by="u"))
 
     def kill(self) -> None:
-        self.steer(Kill(by="u"))
+        self.steer_one(Kill(by="u"))
 
-    def steer(self, event: Event) -> None:
+    def steer_one(self, event: Event) -> None:
         row = self.any_open()
-        if row is None:
-            return
-        for one in self.family(row) if row.children else (row,):
-            self.apply(one, event)
-        if type(event) is Kill:
-            hold(row.task.state is State.CANCELLED, f"a killed task is {row.task.state}")
+        if row is not None:
+            self.steer(row, event)
 
     def say_late(self) -> None:
         """Doubled and late events of attempts that do not count must change nothing."""
@@ -340,71 +378,108 @@ class World(Queue):
         row = self.any_open()
         if row is None:
             return
-        priority = self.random.choice(self.priorities)
-        row.task = replace(row.task, priority=priority)
-        self.note("priority", row, priority)
-        if row.task.id in self.queue:
-            self.queue[row.task.id] = replace(self.queue[row.task.id], priority=priority)
-            self.scheduler.reprioritise(row.task.id, priority, self.now)
-            row.seen, row.added = self.now, self.picks
+        self.prioritise(row, self.random.choice(self.priorities))
 
     def pass_time(self) -> None:
-        self.now += int(self.random.random() * 8_000)
+        passed = int(self.random.random() * 8_000)
+        self.now += passed
+        self.steady += passed
+        for place in self.places:
+            if place.silent_since is not None and self.steady >= place.silent_since + LEASE_MS:
+                for row in [r for r in self.running if r.place is place]:
+                    self.lose(row, "The worker was lost")
         self.fire()
 
     def jump(self) -> None:
-        """The clock is set: an hour ahead or back."""
+        """The clock is set: ahead or back."""
         self.pump()
         for row in self.open:
             row.seen = max(row.seen, self.now)
-        self.now += self.random.choice((3_600_000, -3_600_000))
+        self.now += self.random.choice((86_400_000, 3_600_000, 2_000, -2_000, -3_600_000, -86_400_000))
         self.note("clock", None, self.now)
         self.fire()
 
     def lose_one(self) -> None:
         if self.running:
-            row = self.random.choice(self.running)
-            event = Stopped(attempt=row.process) if row.killed else Lost(attempt=row.process, reason="lost")
-            self.gone(row)
-            self.endings.append((row, event))
-            self.store_end(len(self.endings) - 1)
+            self.lose(self.random.choice(self.running), "lost")
+
+    def lose(self, row: Row, reason: str) -> None:
+        attempt = row.process
+        self.ended(row, Stopped(attempt=attempt) if row.killed else Lost(attempt=attempt, reason=reason))
+        self.store_end(len(self.endings) - 1)
+
+    def break_place(self) -> None:
+        """A fork server dies and takes its attempts with it; a worker is heard of no more, while it works on."""
+        place = self.random.choice(self.places)
+        self.note("breaks", None, place.name)
+        if place.remote:
+            place.silent_since = self.steady if place.silent_since is None else place.silent_since
+            return
+        place.up = False
+        for row in [r for r in self.running if r.place is place]:
+            self.lose(row, "The fork server ended")
+
+    def mend_place(self) -> None:
+        self.mend(self.random.choice(self.places))
+
+    def mend(self, place: Place) -> None:
+        """A new fork server; a worker is heard of again, which has ended its attempts if it was alone for long."""
+        since, place.silent_since, place.up = place.silent_since, None, True
+        if since is not None and self.steady >= since + ORPHANS_LIVE_MS:
+            for row in [r for r in self.running if r.place is place]:
+                self.lose(row, "The worker was alone")
+
+    def fill_disk(self) -> None:
+        self.disk_full = True
+        self.note("disk", None, "full")
+
+    def free_disk(self) -> None:
+        self.disk_full = False
+
+    def mark_offline(self) -> None:
+        """Nothing is taken and nothing is started; what runs goes on."""
+        self.online, self.held = False, True
+        self.note("offline", None, None)
+
+    def mark_online(self) -> None:
+        self.online, self.held = True, False
 
 
-def describe(entry: tuple[Any, ...]) -> str:
-    """One event as a line."""
+def describe(entry: tuple[Any, ...], first: int = 0) -> str:
+    """One event as a line; ``first`` is the number of the world's first event."""
     step, now, what, task, detail, outcome = entry
-    text = f"{step:>8} t={now % 10_000_000_000 / 1000:>12.3f} {what}"
+    text = f"{first + step:>9} t={now % 10_000_000_000 / 1000:>12.3f} {what}"
     if task is not None:
-        text += f" task {task.id} ({task.state.value}, attempt {task.attempt}, {task.group}, priority {task.priority})"
+        text += f" task {task.id} ({stands(task)}, {task.group}, priority {task.priority})"
     if detail is not None:
         text += f" {detail}"
+    if isinstance(outcome, Task):
+        outcome = stands(outcome)
     return f"{text} -> {outcome}" if outcome else text
+
+
+def stands(task: Task) -> str:
+    """The task's state in words: before or after an event."""
+    words = [task.state.value, f"attempt {task.attempt}"]
+    words += ["pause requested"] * task.pause_requested + ["waits for children"] * task.waits
+    if task.errors:
+        words.append(f"{task.errors} of {task.max_retries} errors")
+    if task.retry_at is not None:
+        words.append(f"next try at {task.retry_at % 10_000_000_000 / 1000:.3f}")
+    return ", ".join(words)
+
+
+def worlds(seed: int | str, events: int) -> list[tuple[str, int]]:
+    """The worlds that ``events`` events are made of: (seed, events) of each."""
+    return [
+        (f"{seed}.{number}", min(EVENTS_PER_WORLD, events - number * EVENTS_PER_WORLD))
+        for number in range((events + EVENTS_PER_WORLD - 1) // EVENTS_PER_WORLD)
+    ]
 
 
 def simulate(seed: int | str, events: int, **parts: Any) -> Counter[str]:
     """Run worlds of 25,000 events until ``events`` have happened; return how often each event changed a task."""
     seen: Counter[str] = Counter()
-    for number in range((events + EVENTS_PER_WORLD - 1) // EVENTS_PER_WORLD):
-        world = World(f"{seed}.{number}", **parts)
-        world.run(min(EVENTS_PER_WORLD, events - number * EVENTS_PER_WORLD))
-        seen += world.seen_events
+    for name, most in worlds(seed, events):
+        seen += World(name, **parts).run(most).seen_events
     return seen
-
-
-def main(arguments: list[str]) -> int:
-    start = int(arguments[arguments.index("--from") + 1]) if "--from" in arguments else None
-    plain = arguments[: arguments.index("--from")] if start is not None else arguments
-    seed, events = plain[0], int(plain[1]) if len(plain) > 1 else None
-    if "." not in seed and start is None:
-        print(simulate(seed, events or 1_000_000))
-        return 0
-    world = World(seed)
-    if start is not None:
-        world.told = lambda entry: print(describe(entry)) if entry[0] >= start else None
-    world.run(events or EVENTS_PER_WORLD)
-    print(f"world {seed}: no fault in {world.step_number} steps")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
