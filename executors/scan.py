@@ -89,8 +89,5 @@ class Scan:
         walk.run()
         if not walk.place.new_files:
             return []
-        rows, _ = when_stored(
-            lambda: page if (page := catalogue.scanned(ctx.task_id, 0, RESULT_ROWS))[1] >= walk.place.new_files else None,
-            "the rows of the scan",
-        )
-        return rows
+        when_stored(lambda: catalogue.scan_count(ctx.task_id) >= walk.place.new_files or None, "the rows of the scan")
+        return catalogue.scanned(ctx.task_id, 0, RESULT_ROWS)[0]

@@ -16,7 +16,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from heapq import merge
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -54,8 +54,6 @@ class Place:
     file_size: int = 0
     file_offset: int = 0
     due: list[int] = field(default_factory=list)  # packs of this batch that are to be queued
-    first_file: int = 0
-    last_file: int = 0
     files: int = 0
     new_files: int = 0
     bytes: int = 0
@@ -63,6 +61,12 @@ class Place:
     packs: int = 0
     warnings: int = 0
     done: bool = False
+
+    @classmethod
+    def load(cls, state: bytes) -> Place:
+        """Return what a checkpoint says, also one of an earlier version, which may say more."""
+        known = {each.name for each in fields(cls)}
+        return cls(**{name: value for name, value in json.loads(state).items() if name in known})
 
 
 @dataclass(eq=False, slots=True)
@@ -119,7 +123,7 @@ class Walk:
         self._preparation, self._source, self._record = preparation, source, storage
         self._storage: Storage = ctx.storage(storage.name)
         self._split = estimate.split_size(preparation.max_size)
-        self.place = Place(**json.loads(ctx.checkpoint)) if ctx.checkpoint else Place()
+        self.place = Place.load(ctx.checkpoint) if ctx.checkpoint else Place()
         self._grouping = Grouping(preparation.max_size, estimate=self.place.estimate, count=self.place.count)
         self._group = Group(self.place.group) if self.place.group else None
         self._queue: deque[Folder] = deque()
@@ -373,9 +377,8 @@ class Walk:
         follow = int("pack" in ctx.params["follow"])
         ctx.rows("jobs", [(group.id, source, "pack", 0, follow, now_ms()) for group in self._closed])
         if self._files:
-            place.first_file = place.first_file or first
-            place.last_file = first + len(self._files) - 1
-            ctx.rows("scans", [(ctx.task_id, source, place.first_file, place.last_file)])
+            count = len(self._files)
+            ctx.rows("scans", [(ctx.task_id, place.new_files - count, source, first, count)])
         place.due = [group.id for group in self._closed] if follow else []
         place.group = self._group.id if self._group else None
         place.estimate, place.count = self._grouping.estimate, self._grouping.count

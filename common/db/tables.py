@@ -517,13 +517,15 @@ exported = Table(  # data CARs whose directories have gone into a DAG CAR
     Column("dag_car_id", Int, nullable=False),
 )
 
-scans = Table(  # what each scan task registered: files of its source with ids first .. last
+scans = Table(  # what each scan task registered, batch by batch: so many files from a first id on
     "scans",
     metadata,
-    Column("task_id", Id, primary_key=True, autoincrement=False),
+    Column("task_id", Int, primary_key=True, autoincrement=False),
+    Column("before", Int, primary_key=True, autoincrement=False),  # files of the batches before this one
     Column("attachment_id", Int, nullable=False),
     Column("first_file_id", Int, nullable=False),
-    Column("last_file_id", Int, nullable=False),
+    Column("files", Int, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 faults = Table(  # what verify tasks found

@@ -104,7 +104,8 @@ def test_a_long_result_is_read_from_the_catalogue_by_page(tmp_path: Path, monkey
             assert page[1] == 30
         tx.connection.execute("UPDATE files SET id = id + 1000 WHERE id > 10")  # another source took ids meanwhile
         tx.connection.execute("UPDATE ranges SET file_id = file_id + 1000 WHERE file_id > 10")
-        tx.connection.execute("UPDATE scans SET last_file_id = 1030")
+        tx.connection.execute("UPDATE scans SET files = 10")
+        tx.connection.execute("INSERT INTO scans VALUES (1, 10, 1, 1011, 20)")
         page = harness.hooks.results(tx, task, 7, 9)
         assert page is not None
         assert [row[0] for row in page[0]] == names[7:16]

@@ -139,15 +139,9 @@ SCANNED = Sql(
     )
     .join(t.directories, t.directories.c.id == t.files.c.directory_id)
     .join(t.ranges, t.ranges.c.file_id == t.files.c.id)
-    .where(
-        t.files.c.id >= _p("first"),
-        t.files.c.id <= _p("last"),
-        t.files.c.attachment_id == _p("attachment_id"),
-    )
+    .where(t.files.c.id >= _p("first"), t.files.c.id < _p("end"))
     .group_by(t.files.c.id)
     .order_by(t.files.c.id)
-    .limit(_LIMIT)
-    .offset(_p("offset"))
 )
 LOOSE_RANGES = Sql(
     select(t.ranges)
@@ -336,11 +330,24 @@ FAULTS = Sql(
     .limit(_LIMIT)
 )
 FAULT_COUNT = Sql(select(func.count()).select_from(t.faults).where(t.faults.c.task_id == _p("task_id")))
-SCAN = Sql(select(t.scans).where(t.scans.c.task_id == _p("task_id")))
 SCAN_COUNT = Sql(
-    select(func.count())
-    .select_from(t.files)
-    .where(t.files.c.id >= _p("first"), t.files.c.id <= _p("last"), t.files.c.attachment_id == _p("attachment_id"))
+    select(t.scans.c.before + t.scans.c.files)
+    .where(t.scans.c.task_id == _p("task_id"))
+    .order_by(t.scans.c.before.desc())
+    .limit(1)
+)
+_SCAN = t.scans.alias("at")
+SCAN_BATCHES = Sql(  # those that hold rows offset .. end
+    select(t.scans.c.before, t.scans.c.first_file_id, t.scans.c.files)
+    .where(
+        t.scans.c.task_id == _p("task_id"),
+        t.scans.c.before
+        >= select(func.max(_SCAN.c.before))
+        .where(_SCAN.c.task_id == _p("task_id"), _SCAN.c.before <= _p("offset"))
+        .scalar_subquery(),
+        t.scans.c.before < _p("end"),
+    )
+    .order_by(t.scans.c.before)
 )
 ADD_STORAGE, ADD_PREPARATION = _insert(t.storages), _insert(t.preparations)
 ADD_OUTPUT, ADD_ATTACHMENT = _insert(t.outputs), _insert(t.attachments)

@@ -294,17 +294,18 @@ class Catalogue:
 
     def scanned(self, task_id: int, offset: int, limit: int) -> tuple[list[tuple[Any, ...]], int]:
         """Return rows (path, size, mtime in ns, hash, ranges) that a scan registered, from ``offset``, and their number."""
-        scan = self._tx.one(s.SCAN, task_id=task_id)
-        if scan is None:
-            return [], 0
-        _, attachment_id, first, last = scan
-        total = (self._tx.one(s.SCAN_COUNT, first=first, last=last, attachment_id=attachment_id) or (0,))[0]
-        if total == last - first + 1:  # no other scan took ids meanwhile: the page begins at a known one
-            first, offset = first + offset, 0
-        rows = self._tx.all(
-            s.SCANNED, first=first, last=last, attachment_id=attachment_id, offset=offset, limit=min(limit, PAGE_ROWS)
-        )
+        total = self.scan_count(task_id)
+        end = min(offset + min(limit, PAGE_ROWS), total)
+        rows: list[tuple[Any, ...]] = []
+        for before, first, files in self._tx.all(s.SCAN_BATCHES, task_id=task_id, offset=offset, end=end):
+            start, stop = max(offset - before, 0), min(end - before, files)
+            if start < stop:
+                rows += self._tx.all(s.SCANNED, first=first + start, end=first + stop)
         return rows, total
+
+    def scan_count(self, task_id: int) -> int:
+        """Return how many files a scan has registered."""
+        return int((self._tx.one(s.SCAN_COUNT, task_id=task_id) or (0,))[0])
 
     def faults(self, task_id: int, offset: int, limit: int) -> tuple[list[tuple[Any, ...]], int]:
         """Return rows (object, offset, expected, found, message) of a verify task, from ``offset``, and their number."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
@@ -101,3 +104,25 @@ def test_a_database_of_a_newer_version_is_refused(database: Path) -> None:
     connection.close()
     with pytest.raises(StartRefused, match="newer version"):
         needs_upgrade(database)
+
+
+def test_what_earlier_scans_registered_becomes_batches_without_gaps(database: Path) -> None:
+    engine = create_engine(f"sqlite:///{database}")
+    config = Config()
+    config.set_main_option("script_location", str(VERSIONS.parent))
+    config.set_main_option("path_separator", "os")
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0003")
+        connection.commit()
+    engine.dispose()
+    with closing(sqlite3.connect(database)) as plain, plain:
+        plain.execute("INSERT INTO scans VALUES (7, 1, 11, 20), (8, 2, 15, 15)")
+        plain.executemany(
+            "INSERT INTO files VALUES (?, ?, 1, ?, NULL, 0, 0, '')",
+            [(n, 2 if n == 15 else 1, f"file {n}") for n in range(11, 21) if n != 13],
+        )
+    upgrade(database)
+    with closing(sqlite3.connect(database)) as plain:
+        found = plain.execute("SELECT task_id, before, attachment_id, first_file_id, files FROM scans").fetchall()
+    assert found == [(7, 0, 1, 11, 2), (7, 2, 1, 14, 1), (7, 3, 1, 16, 5), (8, 0, 2, 15, 1)]
