@@ -117,7 +117,7 @@ class Retry:
 
 @dataclass(frozen=True, kw_only=True)
 class Tasks:
-    """Time limits of tasks that ask for none."""
+    """Time limits of tasks that ask for none, and signs of life."""
 
     running_timeout_seconds: int = _key(
         0, "A task that runs longer ends as timed out. 0 is no limit.", unit="seconds", minimum=0
@@ -125,6 +125,12 @@ class Tasks:
     queuing_timeout_seconds: int = _key(
         0, "A task that waits longer ends as timed out. 0 is no limit.", unit="seconds", minimum=0
     )
+    sign_of_life_creators: tuple[str, ...] = _key(
+        (),
+        "Tasks of these creators are cancelled when nobody asks for their status, progress or log for some time, since "
+        'their client has gone (Linkis: "LINKISCLI", "BdpClient").',
+    )
+    sign_of_life_seconds: int = _key(30, "How long nobody may ask for such a task.", unit="seconds", minimum=1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,13 +13,13 @@ from typing import Any, TypeVar
 import gevent
 from gevent import monkey
 
+from entrance.core.lag import TICK_SECONDS, HubLag
+
 T = TypeVar("T")
 
 _start_thread = monkey.get_original("_thread", "start_new_thread")
 _allocate_lock = monkey.get_original("_thread", "allocate_lock")
 _Queue = monkey.get_original("queue", "SimpleQueue")
-
-LAG_TICK_SECONDS = 0.01
 
 
 class HubThreads:
@@ -45,8 +45,7 @@ class HubRuntime:
         self.threads = HubThreads()
         self._pool = gevent.get_hub().threadpool
         self._pool.maxsize = threads
-        self._lag = 0.0
-        self._worst = 0.0
+        self._lag = HubLag()
         gevent.spawn(self._watch)
 
     def lock(self) -> AbstractContextManager[Any]:
@@ -61,19 +60,15 @@ class HubRuntime:
             raise error
         return value
 
-    def hub_lag(self) -> float:
-        """How late the loop came back within the last second or so, at worst, in seconds."""
-        return max(self._lag, self._worst)
+    def hub_lag(self) -> HubLag:
+        """How late the loop came, since the start."""
+        return self._lag
 
     def _watch(self) -> None:
-        since = time.monotonic()
         while True:
-            before = time.monotonic()
-            gevent.sleep(LAG_TICK_SECONDS)
-            now = time.monotonic()
-            self._worst = max(self._worst, now - before - LAG_TICK_SECONDS)
-            if now - since >= 1.0:
-                self._lag, self._worst, since = self._worst, 0.0, now
+            due = time.monotonic() + TICK_SECONDS
+            gevent.sleep(TICK_SECONDS)
+            self._lag.woke(due, time.monotonic())
 
 
 def _outcome(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, BaseException | None]:

@@ -37,6 +37,7 @@ from common.task import Event, Kill, Line, Pause, Picked, Ready, Resume, State, 
 from entrance.core import access
 from entrance.core.events import Bus
 from entrance.core.ids import build_exec_id, parse_ref
+from entrance.core.lag import HubLag
 from entrance.core.model import (
     ActionItem,
     AttemptRecord,
@@ -79,6 +80,8 @@ class Entry:
 
 class FakeService(TaskService):
     """Keeps every promise of TaskService that a view can see."""
+
+    log_lines = 0
 
     def __init__(self, clock: ManualClock, capacity: int = 1000) -> None:
         self.clock, self.capacity, self.online = clock, capacity, True
@@ -364,8 +367,8 @@ class FakeCore:
     def offload(self, function: Callable[..., Any], /, *arguments: Any) -> Any:
         return function(*arguments)
 
-    def hub_lag(self) -> float:
-        return 0.0
+    def hub_lag(self) -> HubLag:
+        return HubLag()
 
     def close(self) -> None:
         self.writer.close()

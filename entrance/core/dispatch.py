@@ -35,6 +35,7 @@ from entrance.core.intake import Intake, Live, progress_of
 from entrance.core.logs import Logs, Seal
 from entrance.core.metrics import Ring, unpack
 from entrance.core.scheduler import Scheduler, Waiting
+from entrance.core.signs import SignsOfLife
 from executors.launchers.base import Attempt, AttemptKey, End, Ending, Launcher, Limits
 
 _MOST_CORES = 4
@@ -69,12 +70,13 @@ class Dispatcher:
         hooks: Hooks,
         launcher: Launcher,
         settings: AttemptSettings,
+        signs: SignsOfLife,
         offload: Callable[..., Any],
         failed: Callable[[BaseException], None],
     ) -> None:
         self.scheduler, self._lock, self._writer, self._logs = scheduler, lock, writer, logs
         self._clock, self._bus, self._hooks, self._launcher = clock, bus, hooks, launcher
-        self._settings, self._offload, self._failed = settings, offload, failed
+        self._settings, self._signs, self._offload, self._failed = settings, signs, offload, failed
         self.changes: Changes
         self.intake: Intake
         self.release: Callable[[int], None] = lambda task_id: None
@@ -123,6 +125,8 @@ class Dispatcher:
                 self.scheduler.remove(task.id)  # also when picked: it may have been paused and resumed since
         if task.state is State.WAITING_RETRY:
             self.retry_later(task)
+        if task.state.final:
+            self._signs.forget(task.id)
         if task.state.final and task.attempt and not before.active:
             self._chores.put(lambda: self._release_idle(task.id))  # with an attempt: once its processes are gone
         self._bus.publish(task.id)
@@ -145,6 +149,7 @@ class Dispatcher:
 
     def accepted(self, task: Task) -> None:
         """A new task was stored."""
+        self._signs.watch(task)
         if task.state is State.QUEUED:
             self.queued(task)
         elif task.state is State.CREATED:

@@ -36,10 +36,12 @@ from entrance.core.events import Bus
 from entrance.core.hooks import Hooks
 from entrance.core.intake import Intake
 from entrance.core.janitor import Janitor
+from entrance.core.lag import HubLag
 from entrance.core.logs import FLUSH_SECONDS, Logs
 from entrance.core.scheduler import Limits as SchedulerLimits
 from entrance.core.scheduler import Scheduler
 from entrance.core.service import TaskService
+from entrance.core.signs import CHECK_SECONDS, SignsOfLife
 from executors.launchers.base import AttemptKey, Launcher
 from executors.launchers.base import Limits as AttemptLimits
 
@@ -64,7 +66,7 @@ class Runtime(Protocol):
 
     def offload(self, function: Callable[..., T], /, *arguments: Any) -> T: ...
 
-    def hub_lag(self) -> float: ...
+    def hub_lag(self) -> HubLag: ...
 
 
 class PlainRuntime:
@@ -81,8 +83,8 @@ class PlainRuntime:
     def offload(self, function: Callable[..., T], /, *arguments: Any) -> T:
         return function(*arguments)
 
-    def hub_lag(self) -> float:
-        return 0.0
+    def hub_lag(self) -> HubLag:
+        return HubLag()
 
 
 class Folder:
@@ -141,6 +143,7 @@ class Core:
                 ageing_ms=s.ageing_seconds * 1000,
             )
         )
+        self.signs = SignsOfLife(settings.tasks.sign_of_life_creators, settings.tasks.sign_of_life_seconds)
         work = folder.path / "work"
         lim = settings.limits
         self.dispatcher = Dispatcher(
@@ -164,6 +167,7 @@ class Core:
                 running_timeout_s=settings.tasks.running_timeout_seconds,
                 queuing_timeout_s=settings.tasks.queuing_timeout_seconds,
             ),
+            signs=self.signs,
             offload=runtime.offload,
             failed=failed,
         )
@@ -210,6 +214,7 @@ class Core:
             waiting_per_group=s.waiting_per_group,
             waiting_per_user=s.waiting_per_user,
             max_retries=settings.retry.max_retries,
+            signs=self.signs,
             offload=runtime.offload,
         )
         self._warm = False
@@ -219,7 +224,7 @@ class Core:
     def offload(self, function: Callable[..., T], /, *arguments: Any) -> T:
         return self._runtime.offload(function, *arguments)
 
-    def hub_lag(self) -> float:
+    def hub_lag(self) -> HubLag:
         return self._runtime.hub_lag()
 
     def warm_up(self) -> None:
@@ -235,7 +240,10 @@ class Core:
         self.janitor.recover()
         self._take_up()
         self.dispatcher.start()
-        for target, name in ((self._flush_logs, "logs"), (self._flush_reports, "reports"), (self._sweep, "janitor")):
+        work = [(self._flush_logs, "logs"), (self._flush_reports, "reports"), (self._sweep, "janitor")]
+        if self.signs.wanted:
+            work.append((self._look_for_signs, "signs"))
+        for target, name in work:
             thread = threading.Thread(target=target, name=name, daemon=True)
             thread.start()
             self._background.append(thread)
@@ -275,6 +283,7 @@ class Core:
             )
         ran = {x.id for x in lost}
         for task in tasks:
+            self.signs.watch(task)
             if task.id not in ran:
                 self._take_up_one(task)
 
@@ -302,6 +311,13 @@ class Core:
         while not self._closing.is_set():
             self._guarded("the janitor failed", lambda: self.janitor.sweep(self._running))
             self._closing.wait(_SWEEP_SECONDS)
+
+    def _look_for_signs(self) -> None:
+        while not self._closing.wait(min(CHECK_SECONDS, self.signs.seconds / 2)):
+            self._guarded("tasks without a client cannot be ended", self._drop_silent)
+
+    def _drop_silent(self) -> None:
+        self.dispatcher.enforce(self.changes.carry_out(self.signs.silent))
 
     def _running(self) -> set[AttemptKey]:
         return set(self.launcher.running())

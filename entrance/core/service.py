@@ -59,6 +59,7 @@ from entrance.core.model import (
     TaskProgress,
     WorkerInfo,
 )
+from entrance.core.signs import SignsOfLife
 from entrance.core.variables import substituted
 from executors import registry
 from executors.base import Progress
@@ -89,9 +90,10 @@ class TaskService:
         waiting_per_group: int,
         waiting_per_user: int,
         max_retries: int,
+        signs: SignsOfLife,
         offload: Callable[..., Any],
     ) -> None:
-        self._offload = offload  # for what reads many rows
+        self._offload, self._signs = offload, signs  # the first for what reads many rows
         self._readers, self._writer, self._changes, self._dispatcher = readers, writer, changes, dispatcher
         self._intake, self._logs, self._hooks, self._clock, self._instance = intake, logs, hooks, clock, instance
         self._waiting_per_group, self._waiting_per_user = waiting_per_group, waiting_per_user
@@ -276,6 +278,7 @@ class TaskService:
         if named.exec_id is not None and named.exec_id != task.exec_id:
             raise TaskNotFound
         access.check(caller, task, verb)
+        self._signs.seen(task.id)
         return task
 
     def submission(self, caller: Caller, ref: Ref) -> SubmissionRecord:

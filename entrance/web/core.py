@@ -10,6 +10,7 @@ from common.config import Settings
 from common.db.database import Readers
 from common.db.writer import Writer
 from entrance.core.events import Bus
+from entrance.core.lag import HubLag
 from entrance.core.service import TaskService
 
 T = TypeVar("T")
@@ -45,6 +46,6 @@ class Core(Protocol):
         """Run what computes or blocks in a native thread and wait for it without holding up anybody else."""
         ...
 
-    def hub_lag(self) -> float:
-        """Return how late the event loop last was, in seconds."""
+    def hub_lag(self) -> HubLag:
+        """Return how late the event loop came, since the start."""
         ...

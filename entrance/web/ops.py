@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from flask import Blueprint, Response, request
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from common.errors import NotLoggedIn
@@ -32,7 +32,11 @@ class Numbers:
 
     def collect(self) -> Iterable[Metric]:
         core = self._core
-        yield GaugeMetricFamily("entrance_hub_lag_seconds", "How late the event loop last was.", value=core.hub_lag())
+        lag = core.hub_lag()
+        yield GaugeMetricFamily("entrance_hub_lag_seconds", "How late the event loop last was, at worst.", value=lag.worst)
+        late = HistogramMetricFamily("entrance_hub_late_seconds", "How late the event loop came at a wake every 10 ms.")
+        late.add_metric([], lag.buckets(), lag.total)
+        yield late
         counts = core.service.counts()
         by_state = GaugeMetricFamily("entrance_tasks", "Tasks by state.", labels=["state"])
         for state in State:
@@ -43,6 +47,7 @@ class Numbers:
         yield GaugeMetricFamily("entrance_slots_used", "Slots that are taken, in cores.", value=queue.slots_used)
         yield GaugeMetricFamily("entrance_online", "1 while new tasks are taken.", value=int(queue.online))
         yield GaugeMetricFamily("entrance_groups", "Groups that have tasks.", value=len(queue.groups))
+        yield CounterMetricFamily("entrance_log_lines", "Lines taken in from tasks.", value=core.service.log_lines)
         yield CounterMetricFamily("entrance_writer_commits", "Commits of the one writer.", value=core.writer.commits)
         yield CounterMetricFamily("entrance_writer_changes", "Changes in these commits.", value=core.writer.changes)
 

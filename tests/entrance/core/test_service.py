@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -140,6 +141,27 @@ def test_a_repeat_gets_the_first_answer_also_while_nothing_new_is_taken(lives: C
     assert life.submit(idempotency_key="k").id == got[0]
     with pytest.raises(Draining):
         life.submit(idempotency_key="another")
+
+
+def test_a_task_whose_client_has_gone_is_cancelled_where_that_is_wished(lives: Callable[..., Any]) -> None:
+    life = lives(**{"tasks.sign_of_life_creators": ["LINKISCLI"], "tasks.sign_of_life_seconds": 1})
+    gone, asked, paused = (life.submit(creator="LINKISCLI") for _ in range(3))
+    other = life.submit(creator="LINKISCLIASYNC")
+    child = life.child(life.started(gone), "a")
+    life.service.pause(ANN, paused.id)
+    key = life.started(child)
+    deadline = time.monotonic() + 3
+
+    def dropped() -> bool:
+        life.service.get(ANN, asked.id)
+        return key in life.launcher.killed and time.monotonic() > deadline - 1
+
+    wait_until(dropped, 6)
+    ended = life.get(gone)
+    assert (ended.state, ended.reason) == (State.CANCELLED, "cancelled because nobody has asked for its status for 1 s")
+    assert "ERROR cancelled because nobody has asked for its status for 1 s" in life.texts(gone)
+    assert life.get(child).reason == f"cancelled because its parent, task {gone.id}, was cancelled"
+    assert [life.state(x) for x in (asked, paused, other)] == [State.RUNNING, State.PAUSED, State.RUNNING]
 
 
 def test_a_service_that_is_offline_takes_nothing_and_goes_on_with_what_it_has(life: Any) -> None:
