@@ -74,6 +74,14 @@ class _Open:
     waiting: int = 0  # their bytes
     sealed: bool = False
     flushing: bool = False
+    known: bool = True  # whether size and lines are those of the file: one of an earlier life is looked at when it is due
+    index: bytes | None = None  # what the index must hold before more is written; None = it does
+
+    def learn(self, found: tuple[int, int, bytes | None]) -> None:
+        """Take over what ``mend`` has found."""
+        if not self.known:
+            self.size, self.lines, self.index = found
+            self.known = True
 
     def pending(self) -> bytes:
         return b"".join(self.blocks)
@@ -100,7 +108,7 @@ class Logs:
     # ---- writing
 
     def append(self, before: Task, block: bytes) -> None:
-        """Append whole lines to the log of an unfinished task; dropped when the log is sealed."""
+        """Append whole lines to the log of an unfinished task; dropped when the log is sealed. Reads and writes no file."""
         if not block:
             return
         if block.translate(None, _CONTROLS) != block:
@@ -124,8 +132,7 @@ class Logs:
     def _load(self, task: Task) -> _Open:
         path = self._path(task.id)
         if path.exists():
-            size, lines = mend(path)
-            return _Open(path=path, size=size, lines=lines)
+            return _Open(path=path, known=False)
         return _Open(path=path, blocks=[head(task, self._instance)])
 
     def waiting(self, task_id: int) -> int:
@@ -155,7 +162,11 @@ class Logs:
                 taken = len(log.blocks)
                 data = b"".join(log.blocks)
             try:
-                lines = offload(_write, log.path, log.size, log.lines, data)
+                if not log.known:
+                    found = offload(mend, log.path)
+                    with self._lock:
+                        log.learn(found)
+                lines = offload(_write, log.path, log.size, log.lines, data, log.index)
             except OSError as error:
                 failure = error
                 lines = None
@@ -164,6 +175,7 @@ class Logs:
                 if lines is not None:  # also when it was sealed meanwhile: then ``settle`` cuts the file
                     log.size += len(data)
                     log.lines += lines
+                    log.index = None
                     del log.blocks[:taken]
                     log.waiting = sum(map(len, log.blocks))
                     if not log.blocks:
@@ -189,6 +201,8 @@ class Logs:
         tail = render(at, lines)
         with self._lock:
             log = self._of(before)
+            if not log.known:
+                log.learn(mend(log.path))
             log.sealed = True
             pending = log.pending() + tail
             size, count = log.size, log.lines
@@ -231,8 +245,8 @@ class Logs:
             with path.open("a+b") as file:
                 if file.seek(0, os.SEEK_END) > seal.offset:
                     file.truncate(seal.offset)
-            size, lines = mend(path)
-            _write(path, size, lines, zlib.decompress(seal.body))
+            size, lines, index = mend(path)
+            _write(path, size, lines, zlib.decompress(seal.body), index)
             _sync(path, path.parent)
 
     def remove(self, task_id: int) -> None:
@@ -261,7 +275,7 @@ class Logs:
                 return _page_with_tail(file.fileno(), self._path(task.id), row, from_line, limit, limit_bytes)
             with self._lock:
                 log = self._open.get(task.id)
-                end = log.size if log is not None else None
+                end = log.size if log is not None and log.known else None
             if end is None:
                 end = os.fstat(file.fileno()).st_size
             return _page_from(file.fileno(), self._path(task.id), end, from_line, limit, limit_bytes)
@@ -278,8 +292,10 @@ class Logs:
         return self._folder / str(task_id // 10_000) / f"{task_id}.log"
 
 
-def _write(path: Path, size: int, lines: int, data: bytes) -> int:
-    """Put ``data`` at ``size`` and note every 256th line; return the number of lines written."""
+def _write(path: Path, size: int, lines: int, data: bytes, index: bytes | None = None) -> int:
+    """Put ``data`` at ``size`` and note every 256th line, below ``index`` if that is given; return how many were written."""
+    if index is not None:
+        path.with_suffix(".idx").write_bytes(index)
     flags = os.O_WRONLY | os.O_CREAT
     try:
         fd = os.open(path, flags, 0o600)
@@ -319,10 +335,14 @@ def _write_all(fd: int, data: bytes, offset: int) -> None:
         view, offset = view[n:], offset + n
 
 
-def mend(path: Path) -> tuple[int, int]:
-    """Cut a torn last line, make the index agree with the file; return (bytes, lines)."""
+def mend(path: Path) -> tuple[int, int, bytes | None]:
+    """Cut a torn last line; return bytes, lines, and what the index must hold, None when it does. Needs no room on the disk.
+
+    An index that does not agree is no harm to readers: what it says of lines that are in the file is right.
+    """
     index_path = path.with_suffix(".idx")
-    entries = np.fromfile(index_path, dtype="<u8") if index_path.exists() else np.empty(0, dtype="<u8")
+    before = index_path.read_bytes() if index_path.exists() else b""
+    entries = np.frombuffer(before[: len(before) // 8 * 8], dtype="<u8")
     size = path.stat().st_size
     entries = entries[entries < size] if size else entries[:0]
     at = int(entries[-1]) if len(entries) else 0
@@ -344,8 +364,8 @@ def mend(path: Path) -> tuple[int, int]:
             file.seek(at)
     if at != size:
         os.truncate(path, at)
-    index_path.write_bytes(entries.astype("<u8").tobytes())
-    return at, lines
+    index = entries.astype("<u8").tobytes()
+    return at, lines, None if index == before else index
 
 
 def _page_of(body: bytes, from_line: int, limit: int, limit_bytes: int) -> LogPage:

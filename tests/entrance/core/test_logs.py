@@ -331,6 +331,33 @@ def test_a_failed_write_is_tried_again_and_doubles_nothing(tmp_path: Path, monke
     assert [x[-6:] for x in read_all(logs)[HEAD_LINES:]] == ["line 1", "line 2", "line 3"]
 
 
+def test_a_log_of_an_earlier_life_is_taken_up_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = made(tmp_path)
+    before.append(TASK, b"".join(said(n) for n in range(1, 601)))
+    before.flush(now_and_here)
+    (path,) = tmp_path.rglob("*.log")
+    path.with_suffix(".idx").unlink()
+    with path.open("ab") as file:
+        file.write(b"a torn li")
+    logs = made(tmp_path)
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.os, "pwrite", full)
+        patch.setattr(Path, "write_bytes", full)
+        logs.append(TASK, said(601))
+        with pytest.raises(OSError, match="No space"):
+            logs.flush(now_and_here)
+        assert len(read_all(logs)) == HEAD_LINES + 600
+        assert logs.seal(TASK, 0, ()).lines == HEAD_LINES + 601
+        logs.unseal(TASK.id)
+    logs.flush(now_and_here)
+    assert [x.rpartition(" ")[2] for x in read_all(logs)[HEAD_LINES:]] == [str(n) for n in range(1, 602)]
+    assert path.with_suffix(".idx").stat().st_size == 8 * 3
+
+
 def test_a_log_that_retention_removed_leaves_nothing(tmp_path: Path) -> None:
     logs = made(tmp_path)
     logs.append(TASK, said(1))
