@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import struct
 import threading
 import time
 from collections import Counter
@@ -28,6 +29,8 @@ class Proxy:
         self.bytes_per_second = bytes_per_second
         self.requests: list[tuple[str, str]] = []
         self.sent = 0
+        self.flows = threading.Event()  # cleared, nothing passes; connections stay
+        self.flows.set()
         self._lock = threading.Lock()
         self._connections: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -38,12 +41,17 @@ class Proxy:
         """Return how often each part was sent, by target."""
         return Counter(target for method, target in self.requests if method == "PUT" and "partNumber=" in target)
 
-    def cut(self) -> None:
-        """Cut all connections that there are."""
+    def cut(self, *, reset: bool = False) -> None:
+        """Cut all connections that there are; with ``reset`` as a machine that has lost them does, else in good order."""
         with self._lock:
             connections, self._connections = self._connections, []
         for each in connections:
             with suppress(OSError):
+                if reset:
+                    each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    each.shutdown(socket.SHUT_RD)  # whoever reads lets go of it
+                    each.close()
+                    continue
                 each.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
@@ -64,7 +72,7 @@ class Proxy:
             with self._lock:
                 self._connections += [client, server]
             threading.Thread(target=self._up, args=(client, server), daemon=True).start()
-            threading.Thread(target=_pass, args=(server, client), daemon=True).start()
+            threading.Thread(target=self._down, args=(server, client), daemon=True).start()
 
     def _up(self, client: socket.socket, server: socket.socket) -> None:
         seen = b""
@@ -79,15 +87,16 @@ class Proxy:
                 seen = window[-_OVERLAP:]
                 if self.bytes_per_second:
                     time.sleep(len(data) / self.bytes_per_second)
+                self.flows.wait()
                 server.sendall(data)
         with suppress(OSError):
             server.shutdown(socket.SHUT_WR)
 
-
-def _pass(source: socket.socket, target: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(256 << 10):
-            target.sendall(data)
-    for each in (source, target):
+    def _down(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
-            each.shutdown(socket.SHUT_RDWR)
+            while data := source.recv(256 << 10):
+                self.flows.wait()
+                target.sendall(data)
+        for each in (source, target):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
