@@ -35,7 +35,8 @@ from common.db.contents import Contents
 from common.errors import ExecutorError, MayPass, StorageForbidden, StorageNotFound, StorageUnavailable
 from executors.base import Column, Stage, TaskContext
 from executors.packing import inline
-from executors.packing.files import CAR, INDEX, Files, Output, make_room, open_files, open_output
+from executors.packing.carfile import CarFile
+from executors.packing.files import CAR, INDEX, Files, Output, Room, open_files, open_output
 from executors.packing.finish import Names, table_columns, write_index
 from executors.packing.journal import JournalReader
 from executors.packing.layout import START, Cursor, Planner, most_bytes
@@ -128,6 +129,17 @@ def _start_all(ctx: TaskContext, catalogue: Catalogue) -> Sequence[Sequence[Any]
     return []
 
 
+def _reserve(room: Room | None, line: Line) -> bool:
+    """Reserve the next step of the CAR's room; whether there are more. When there is not enough, what was reserved goes."""
+    try:
+        return room is not None and room.more()
+    except MayPass:
+        line.stop()
+        if room is not None:
+            room.give_back(line.reached().offset)
+        raise
+
+
 class Work:
     """One attempt at the CAR of a job."""
 
@@ -186,8 +198,10 @@ class Work:
             return Books(car_id=books.car_id, output=books.output), SlabTree()
 
     def _make(self, books: Books, slabs: SlabTree, files: Files, output: Output) -> Sequence[Any]:
+        car = room = None
         if files.car is not None:
-            make_room(files.car, most_bytes(self._count, self._total), str(output.folder))
+            car = CarFile(files.car, books.cursor.offset)
+            room = Room(files.car, most_bytes(self._count, self._total), str(output.folder))
         planner = Planner(
             self._ranges(max(0, books.cursor.range_id - 1)),
             self._split,
@@ -204,14 +218,16 @@ class Work:
             kernel=load_kernel(self._catalogue),
             profile=self._preparation.profile,
             split=self._split,
-            descriptor=files.car,
+            car=car,
             journal=files.blocks,
             slabs=slabs,
         )
         line.open_range(self._children_before(books.cursor, files))
         try:
-            books = self._run(line, books, files)
+            books = self._run(line, room, books, files)
             line.stop()
+            if car is not None:
+                car.finish(line.reached().offset)
             return self._finish(line, books, files, output)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
@@ -220,13 +236,15 @@ class Work:
         finally:
             line.stop()
 
-    def _run(self, line: Line, books: Books, files: Files) -> Books:
+    def _run(self, line: Line, room: Room | None, books: Books, files: Files) -> Books:
         """Let the line work to the end; sync, report, and keep the checkpoint. Returns the last one."""
         ctx = self._ctx
         next_checkpoint = time.monotonic() + CHECKPOINT_SECONDS
         synced = books.cursor.offset
+        reserving = _reserve(room, line)
         line.staff(ctx.cores)
-        while not line.wait(TICK_SECONDS):
+        while not line.wait(0 if reserving else TICK_SECONDS):
+            reserving = reserving and _reserve(room, line)
             reached = line.reached()
             now = time.monotonic()
             if now >= next_checkpoint or reached.offset - synced >= SYNC_BYTES:

@@ -30,6 +30,7 @@ from executors.packing.journal import Journal
 
 CAR, BLOCKS, INDEX = "car", "car.blocks", "car.idx"
 _LEAST_FREE, _LITTLE_FREE = 0.01, 0.05
+_ROOM_BYTES = 256 << 20
 _UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
@@ -100,21 +101,31 @@ def _earlier(folder: Path, task_id: int, kind: str) -> Sequence[Path]:
     return [path for _, path in found]
 
 
-def make_room(descriptor: int, length: int, where: str) -> None:
-    """Reserve disk space for the whole CAR. Raises MayPass when there is not enough, and gives back what was reserved."""
-    size = os.fstat(descriptor).st_size
-    if length <= size:
-        return
-    while _libc.fallocate(descriptor, 0, 0, length) != 0:
-        code = ctypes.get_errno()
-        if code == errno.EINTR:
-            continue
-        if code in _UNSUPPORTED:
-            return
-        os.ftruncate(descriptor, size)
-        if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise MayPass(f"{where}: no room for a CAR of {length} bytes: {os.strerror(code)}")
-        raise ExecutorError(f"{where}: {os.strerror(code)}")
+class Room:
+    """Disk space for a whole CAR, reserved in steps beside the work: a full disk is told of early, and nothing waits."""
+
+    def __init__(self, descriptor: int, length: int, where: str) -> None:
+        self._descriptor, self._length, self._where = descriptor, length, where
+        self._at = os.fstat(descriptor).st_size
+
+    def more(self) -> bool:
+        """Reserve the next step; returns whether there is one after it. Raises MayPass when there is not enough."""
+        count = min(_ROOM_BYTES, self._length - self._at)
+        while count > 0 and _libc.fallocate(self._descriptor, 0, self._at, count) != 0:
+            code = ctypes.get_errno()
+            if code == errno.EINTR:
+                continue
+            if code in _UNSUPPORTED:
+                return False
+            if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise MayPass(f"{self._where}: no room for a CAR of {self._length} bytes: {os.strerror(code)}")
+            raise ExecutorError(f"{self._where}: {os.strerror(code)}")
+        self._at += max(0, count)
+        return self._at < self._length
+
+    def give_back(self, length: int) -> None:
+        """Cut the file to what is written of it."""
+        os.ftruncate(self._descriptor, length)
 
 
 def choose_output(outputs: Sequence[LocalStorage], ctx: TaskContext) -> LocalStorage:

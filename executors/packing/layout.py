@@ -109,6 +109,7 @@ class Planner:
     ) -> None:
         self._split, self._profile, self._left_out = split, profile, left_out
         self._cursor = cursor
+        self.batch_bytes = BATCH_BYTES
         self.cursors: dict[int, Cursor] = {}
         self.end = cursor.offset  # of what is laid out
         self.blocks = cursor.block
@@ -140,7 +141,7 @@ class Planner:
                 at = index * chunk_size
                 length = min(chunk_size, part.length - at)
                 head = len(leaf_head(length)) + cids.DIGEST_LENGTH
-                if batch.length + head + length > BATCH_BYTES or len(batch.holes) >= BATCH_BLOCKS:
+                if batch.length + head + length > self.batch_bytes or len(batch.holes) >= BATCH_BLOCKS:
                     yield batch
                     batch, run = self._following(batch), None
                 if run is None:
@@ -155,9 +156,9 @@ class Planner:
                 self._laid(part, index, head + length, 1)
             if nodes:
                 whole = sum(car.section_length(length) for length in nodes)
-                if whole > BATCH_BYTES:
+                if whole > self.batch_bytes:
                     raise ExecutorError(f"{part.path}: the link nodes of a range of {part.length} bytes are too large")
-                if batch.length + whole > BATCH_BYTES:
+                if batch.length + whole > self.batch_bytes:
                     yield batch
                     batch = self._following(batch)
                 batch.ties.append(self._tie(batch, part, nodes))

@@ -4,17 +4,19 @@
 
     plan, read into the slots, hash leaves      any order, side by side
     link nodes, seam                            in order of the CAR: a batch waits for its turn
-    commitment of whole slabs, write            any order, side by side
+    commitment of whole slabs                   any order, side by side
+    write                                       by a thread of its own: the disk is waited for beside the hashing
 
 A batch buffer is a piece of the CAR: files are read straight into it, and it is written with one call. The commitment runs
 over the same bytes; what lies before the first and behind the last slab border of a batch goes into a *seam* buffer, hashed
-by whoever fills it. Everything heavy runs in system calls or in the kernel.
+by whoever fills it. Everything heavy runs in system calls or in the kernel. There are two buffers more than hashing threads.
 """
 
 from __future__ import annotations
 
 import mmap
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,12 +29,14 @@ from common.content.unixfs import Child, leaf
 from common.db.catalogue import JobRange
 from common.errors import ExecutorError
 from common.storage.base import Storage
-from executors.packing.journal import Journal, write_at
-from executors.packing.layout import BATCH_BYTES, Batch, Cursor, Planner, Tie, leaf_head, node_head
+from executors.packing.carfile import PAGE, CarFile
+from executors.packing.journal import Journal
+from executors.packing.layout import Batch, Cursor, Planner, Tie, leaf_head, node_head
 from executors.packing.trees import range_nodes
 
 MOST_UNSYNCED = 256 << 20
 MOST_THREADS = 4
+_SPARE_BUFFERS = 2  # one is written, one waits for that
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +59,19 @@ class Slabs:
     seam_number: int = -1
 
 
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A batch that only has to be written: ``pages`` of its ``buffer`` at ``offset`` of the file."""
+
+    batch: Batch
+    buffer: mmap.mmap
+    digests: bytes
+    pages: memoryview
+    offset: int
+
+
 class Line:
-    """Makes the CAR of one job. ``descriptor`` None: no file is written (inline)."""
+    """Makes the CAR of one job. ``car`` None: no file is written (inline)."""
 
     def __init__(
         self,
@@ -69,13 +84,13 @@ class Line:
         kernel: Kernel,
         profile: Profile,
         split: int,
-        descriptor: int | None,
+        car: CarFile | None,
         journal: Journal,
         slabs: SlabTree,
     ) -> None:
         self._planner, self._storage, self._path_of = planner, storage, path_of
         self._kernel, self._profile, self._split = kernel, profile, split
-        self._descriptor, self._journal, self.slabs = descriptor, journal, slabs
+        self._car, self._journal, self.slabs = car, journal, slabs
         self._lock = threading.Condition()
         self._stopping = False
         self._planned_all = False
@@ -84,6 +99,10 @@ class Line:
         self._alive = 0
         self._wanted = 0
         self._turn = 0
+        self._free: list[mmap.mmap] = []
+        self._buffers = 0
+        self._to_write: deque[Made] = deque()
+        self._unwritten = 0  # batches that wait to be written, and the one that is
         self._done: dict[int, Batch] = {}
         self._next_done = 0
         self._reached = Reached(offset=start.offset, blocks=start.block, payload=payload)
@@ -102,20 +121,25 @@ class Line:
     def staff(self, threads: int) -> None:
         """Let this many threads work; surplus ones end behind their batch."""
         with self._lock:
+            if self._car is not None and not self._threads:
+                self._begin(self._write_all)
             self._wanted = max(1, min(threads, MOST_THREADS))
             while self._alive < self._wanted and not self._planned_all:
-                thread = threading.Thread(target=self._work, name=f"pack-{len(self._threads)}", daemon=True)
-                self._threads.append(thread)
                 self._alive += 1
-                thread.start()
+                self._begin(self._work)
+
+    def _begin(self, target: Callable[[], None]) -> None:
+        thread = threading.Thread(target=self._guarded, args=(target,), name=f"pack-{len(self._threads)}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def wait(self, seconds: float) -> bool:
         """Wait until all is done or so long; True when all is done. Raises what a thread has raised."""
         with self._lock:
-            self._lock.wait_for(lambda: self._error is not None or self._alive == 0, seconds)
+            self._lock.wait_for(lambda: self._error is not None or self._all_done(), seconds)
             if self._error is not None:
                 raise self._error
-            return self._alive == 0
+            return self._all_done()
 
     def reached(self) -> Reached:
         with self._lock:
@@ -163,56 +187,96 @@ class Line:
         wanted = max(natural, min_piece_size)
         return lift(root, natural, wanted), wanted
 
-    # ---- a thread
+    # ---- the threads
 
-    def _work(self) -> None:
+    def _guarded(self, target: Callable[[], None]) -> None:
+        """Run a thread; what it raises ends all of them."""
         try:
-            buffer = mmap.mmap(-1, BATCH_BYTES)
-            spare = bytearray(SLAB_PAYLOAD)
-            while (batch := self._take()) is not None:
-                spare = self._carry(batch, buffer, spare)
+            target()
         except BaseException as error:
             with self._lock:
                 if self._error is None:
                     self._error = error
                 self._stopping = True
-        finally:
-            with self._lock:
-                self._alive -= 1
                 self._lock.notify_all()
 
-    def _take(self) -> Batch | None:
-        """Return the next batch to make; None when there is none, or one thread too many."""
+    def _all_done(self) -> bool:
+        return self._alive == 0 and not self._unwritten
+
+    def _work(self) -> None:
+        spare = bytearray(SLAB_PAYLOAD)
+        while (taken := self._take()) is not None:
+            spare = self._carry(*taken, spare)
         with self._lock:
-            self._lock.wait_for(lambda: self._stopping or self._reached.offset - self._synced < MOST_UNSYNCED)
+            self._alive -= 1
+            self._lock.notify_all()
+
+    def _write_all(self) -> None:
+        """Write what is made, in the order in which it comes."""
+        assert self._car is not None
+        while True:
+            with self._lock:
+                self._lock.wait_for(lambda: self._to_write or self._stopping)
+                if self._stopping:
+                    return
+                made = self._to_write.popleft()
+            self._car.write(made.pages, made.offset)
+            self._finish(made)
+
+    def _take(self) -> tuple[Batch, mmap.mmap] | None:
+        """Return the next batch to make and a buffer; None when there is none, or one thread too many."""
+        with self._lock:
+            self._lock.wait_for(self._may_take)
             if self._stopping or self._planned_all or self._alive > self._wanted:
                 return None
             batch = self._planner.next()
-            self._planned_all = batch is None
-            return batch
+            if batch is None:
+                self._planned_all = True
+                self._lock.notify_all()
+                return None
+            if not self._free:
+                self._free.append(mmap.mmap(-1, self._planner.batch_bytes + PAGE))
+                self._buffers += 1
+            return batch, self._free.pop()
+
+    def _may_take(self) -> bool:
+        if self._stopping or self._planned_all or self._alive > self._wanted:
+            return True
+        if self._reached.offset - self._synced >= MOST_UNSYNCED:
+            return False
+        return bool(self._free) or self._buffers < self._wanted + (_SPARE_BUFFERS if self._car is not None else 0)
 
     def _carry(self, batch: Batch, buffer: mmap.mmap, spare: bytearray) -> bytearray:
-        """Take a batch all the way; return the seam buffer that is free after it."""
-        with memoryview(buffer) as view:
-            self._read(batch, view)
-            self._hash_leaves(batch, buffer)
-            with self._lock:
-                self._lock.wait_for(lambda: self._stopping or self._turn == batch.number)
-                if self._stopping:
-                    return spare
-            slabs = self._in_order(batch, view, spare)
-            with self._lock:
-                self._turn += 1
-                self._lock.notify_all()
-            roots = self._kernel.slab_roots(buffer, slabs.place, slabs.count) if slabs.count else b""
-            seam_root = self._kernel.slab_roots(slabs.seam, 0, 1) if slabs.seam is not None else b""
-            self._write(batch, view)
+        """Take a batch as far as being written; return the seam buffer that is free after it."""
+        whole = memoryview(buffer)
+        begin = batch.offset % PAGE
+        view = whole[begin:]
+        self._read(batch, view)
+        self._hash_leaves(batch, view)
+        with self._lock:
+            self._lock.wait_for(lambda: self._stopping or self._turn == batch.number)
+            if self._stopping:
+                return spare
+        slabs = self._in_order(batch, view, spare)
+        pages = self._car.join(whole, begin, begin + batch.length) if self._car is not None else whole[:0]
+        with self._lock:
+            self._turn += 1
+            self._lock.notify_all()
+        roots = self._kernel.slab_roots(view, slabs.place, slabs.count) if slabs.count else b""
+        seam_root = self._kernel.slab_roots(slabs.seam, 0, 1) if slabs.seam is not None else b""
+        digests = b"".join([view[hole : hole + cids.DIGEST_LENGTH] for hole in batch.holes])
+        made = Made(batch=batch, buffer=buffer, digests=digests, pages=pages, offset=batch.offset - begin)
         with self._lock:
             if slabs.seam is not None:
                 self.slabs.add(slabs.seam_number, seam_root)
             if slabs.count:
                 self.slabs.add(slabs.number, roots)
-            self._finish(batch)
+            if self._car is not None:
+                self._unwritten += 1
+                self._to_write.append(made)
+                self._lock.notify_all()
+        if self._car is None:
+            self._finish(made)
         return spare if slabs.seam is None else slabs.seam
 
     def _read(self, batch: Batch, view: memoryview) -> None:
@@ -243,11 +307,11 @@ class Line:
             if count != wanted:
                 raise _modified(part, f"{count} of {wanted} bytes are there at offset {run.start}")
 
-    def _hash_leaves(self, batch: Batch, buffer: mmap.mmap) -> None:
+    def _hash_leaves(self, batch: Batch, view: memoryview) -> None:
         places = [place for run in batch.leaves for place in run.places]
         if places:
             lengths = [length for run in batch.leaves for length in run.lengths]
-            self._kernel.hash_slots(buffer, places, lengths, [place - cids.DIGEST_LENGTH for place in places])
+            self._kernel.hash_slots(view, places, lengths, [place - cids.DIGEST_LENGTH for place in places])
 
     def _in_order(self, batch: Batch, view: memoryview, spare: bytearray) -> Slabs:
         """Do what has an order; return what is to be hashed of the piece."""
@@ -305,21 +369,22 @@ class Line:
             view[hole:place] = block.cid[cids.PREFIX_LENGTH :]
             view[place : place + length] = block.data
 
-    def _write(self, batch: Batch, view: memoryview) -> None:
-        if self._descriptor is not None:
-            write_at(self._descriptor, view[: batch.length], batch.offset)
-        digests = b"".join([view[hole : hole + cids.DIGEST_LENGTH] for hole in batch.holes])
-        self._journal.put(batch.block, digests)
-
-    def _finish(self, batch: Batch) -> None:
-        self._done[batch.number] = batch
-        while (done := self._done.pop(self._next_done, None)) is not None:
-            self._next_done += 1
-            self._reached = Reached(
-                offset=done.offset + done.length,
-                blocks=done.block + len(done.holes),
-                payload=self._reached.payload + done.payload,
-            )
+    def _finish(self, made: Made) -> None:
+        """Count a batch that is written."""
+        self._journal.put(made.batch.block, made.digests)
+        with self._lock:
+            if self._car is not None:
+                self._unwritten -= 1
+            self._free.append(made.buffer)
+            self._done[made.batch.number] = made.batch
+            while (done := self._done.pop(self._next_done, None)) is not None:
+                self._next_done += 1
+                self._reached = Reached(
+                    offset=done.offset + done.length,
+                    blocks=done.block + len(done.holes),
+                    payload=self._reached.payload + done.payload,
+                )
+            self._lock.notify_all()
 
 
 def _modified(part: JobRange, what: str) -> ExecutorError:
