@@ -12,8 +12,8 @@ JSON):
     from it   {"ev": "ready"}   {"ev": "pong"}   {"ev": "forked", "key": K, "pid": P}   {"ev": "refused", "key": K, "why": W}
               {"ev": "exit", "key": K, "status": as os.waitstatus_to_exitcode, "cpu": seconds, "rss": bytes}
 
-How nothing is left behind: every task is a session leader and a child subreaper, so what it starts stays below it, however
-it detaches. When the task ends, its orphans come to the fork server, a subreaper too, where every child that is no living
+How nothing is left behind: every task leads a process group and is a child subreaper, so what it starts stays below it,
+however it detaches. When the task ends, its orphans come to the fork server, a subreaper too, where every child that is no living
 task is a leftover and is killed. ``exit`` is sent when the last of them is gone. When the control socket ends, the service
 is gone: everything is killed, then the fork server ends. It must be killed itself before tasks outlive it, and then they
 die with it (PR_SET_PDEATHSIG), and the service adopts and ends what they leave.
@@ -136,7 +136,7 @@ class ForkServer:
         """The rest of a forked process: be the task's process, run it, end."""
         status = 1
         try:
-            os.setsid()
+            os.setpgid(0, 0)
             processes.die_with_parent(self._pid)
             processes.adopt_orphans()
             signal.set_wakeup_fd(-1)
@@ -301,6 +301,7 @@ def main() -> NoReturn:
     processes.adopt_orphans()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+    processes.step_back(NICE)
     _preload(list(filter(None, options.preload.split(","))), list(filter(None, options.executors.split(","))))
     _warm_up()
     gc.collect()

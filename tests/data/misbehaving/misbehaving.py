@@ -244,7 +244,7 @@ class Revealing(Misbehaving):
                         "cmdline": open("/proc/self/cmdline").read().split("\0"),
                         "nice": os.nice(0),
                         "oom": int(open("/proc/self/oom_score_adj").read()),
-                        "sid": os.getsid(0) == os.getpid(),
+                        "group": os.getpgrp() == os.getpid(),
                         "descriptors": sorted(descriptors()),
                         "ignored": [
                             s.name

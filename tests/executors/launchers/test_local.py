@@ -185,7 +185,7 @@ def test_a_task_sees_a_clean_world(start, sink, launcher, instance, tmp_path):
     assert "secret" not in json.dumps(world)
     assert [name for name in world["environment"] if name.startswith(("AWS_", "ENTRANCE_"))] == ["ENTRANCE_TASK"]
     assert world["cmdline"][world["cmdline"].index("--data") + 1] == str(tmp_path / "data")
-    assert (world["nice"], world["sid"], world["ignored"], world["gevent"], world["threads"]) == (10, True, [], False, 1)
+    assert (world["nice"], world["group"], world["ignored"], world["gevent"], world["threads"]) == (10, True, [], False, 1)
     assert world["oom"] > int(Path("/proc/self/oom_score_adj").read_text())
     assert world["stdin"] == "/dev/null"
     kinds = [name.split(":")[0] for name in world["descriptors"] if not name.startswith("/proc")]
