@@ -24,6 +24,7 @@ SETTINGS: Mapping[str, str] = {
     "STORAGE__ALLOWED_ENDPOINTS": "127.0.0.1",
     "RETRY__MAX_RETRIES": "10",
     "RETRY__LADDER_SECONDS": "1",
+    "SCHEDULER__SLOTS": "4",
 }
 
 

@@ -315,9 +315,7 @@ class Judge:
                     copy = None
                 if copy != path.read_bytes():
                     said = "is not there" if copy is None else "is not the same there"
-                    self.verdict.wrong.append(
-                        f"task {given.task} ({given.wish.kind}): {path.name} is {'not the same' if copy else 'not'} there"
-                    )
+                    self.verdict.wrong.append(f"task {given.task} ({given.wish.kind}): {path.name} {said}")
         return moved
 
     # ---- what is left over

@@ -13,6 +13,7 @@ from soak.journal import Given, Journal
 
 LEVELS = ("BACKGROUND", "LOW", "NORMAL", "HIGH", "URGENT", "CRITICAL")
 _RECENT = 400
+_KILLED = "Successfully killed the job"  # by killJobs, which answers an ended task with another text
 _REST_SECONDS = 0.04
 _VERBS = {"pause": 36, "priority": 30, "kill": 5, "rerun": 4, "preparation": 12, "many": 5, "command": 1}
 
@@ -93,7 +94,7 @@ class Steerer(threading.Thread):
                 ref = self._line.data("GET", f"/entrance/{task}/status")["execID"]
                 body = {"idList": [ref], "taskIDList": [task]}
                 answer = self._line.linkis("POST", f"/entrance/{ref}/killJobs", body)
-                yes = all(item["status"] == 0 for item in answer["data"]["messages"])
+                yes = any(item["message"] == _KILLED for item in answer["data"].get("messages", ()))
             case "actions":
                 answer = self._line.linkis("POST", "/entrance/actions", {"action": "kill", "ids": [task]})
                 yes = answer["status"] == 0 and all(item["status"] == 0 for item in answer["data"]["items"])
