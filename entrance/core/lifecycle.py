@@ -34,6 +34,7 @@ from entrance.core.changes import Changes, Order
 from entrance.core.dispatch import AttemptSettings, Dispatcher
 from entrance.core.events import Bus
 from entrance.core.hooks import Hooks
+from entrance.core.idmark import IdMark
 from entrance.core.intake import Intake
 from entrance.core.janitor import Janitor
 from entrance.core.lag import HubLag
@@ -217,6 +218,7 @@ class Core:
             signs=self.signs,
             offload=runtime.offload,
         )
+        self._ids = IdMark(folder.path)
         self._warm = False
         self._closing = threading.Event()
         self._background: list[threading.Thread] = []
@@ -237,6 +239,8 @@ class Core:
         """Take up where the last life ended; returns when everything may be asked."""
         self.warm_up()
         self.launcher.reconcile()
+        if behind := self.writer.call(self._ids.catch_up):
+            _LOG.warning("the database is older than the ids that were given: was it restored from a backup?", ids=behind)
         self.janitor.recover()
         self._take_up()
         self.dispatcher.start()
@@ -305,12 +309,17 @@ class Core:
     def _flush_reports(self) -> None:
         while not self._closing.wait(1.0):
             self._guarded("reports cannot be stored", self.intake.flush)
+            self._guarded("the ids that were given cannot be noted", self._keep_ids)
 
     def _sweep(self) -> None:
         self._guarded("old log files cannot be removed", self.janitor.remove_stale_logs)
         while not self._closing.is_set():
             self._guarded("the janitor failed", lambda: self.janitor.sweep(self._running))
             self._closing.wait(_SWEEP_SECONDS)
+
+    def _keep_ids(self) -> None:
+        with self.readers.read() as tx:
+            self._ids.keep(tx)
 
     def _look_for_signs(self) -> None:
         while not self._closing.wait(min(CHECK_SECONDS, self.signs.seconds / 2)):

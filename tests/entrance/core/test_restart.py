@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import random
+import shutil
+import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from factories import wait_until
 
+from common.db import tasks as store
 from common.errors import Closing, EntranceError, StartRefused
 from common.task import State
 from entrance.core.hooks import NoHooks
@@ -292,3 +296,26 @@ def test_the_end_of_a_log_that_cannot_be_written_does_not_hold_the_start_up(
         assert life.texts(task)[-1].endswith("completed with status Success.")
     life.crash()
     assert lives().texts(task)[-1].endswith("completed with status Success.")
+
+
+def test_a_database_from_a_backup_gives_no_id_twice(lives: Callable[..., Any], tmp_path: Path) -> None:
+    life = lives()
+    first = life.submit()
+    life.launcher.end(life.started(first))
+    backup = tmp_path / "backup.db"
+    source, copy = sqlite3.connect(life.path / "entrance.db"), sqlite3.connect(backup)
+    source.backup(copy)
+    source.close()
+    copy.close()
+    later = [life.submit().id for _ in range(3)]
+    taken = life.core.writer.call(lambda tx: store.take_ids(tx, "files", 50)) + 49
+    noted = life.path / "ids.json"
+    wait_until(lambda: noted.exists() and f'"files": {taken + 1}' in noted.read_text())
+    life.stop()
+    for name in ("entrance.db-wal", "entrance.db-shm"):
+        (life.path / name).unlink(missing_ok=True)
+    shutil.copy(backup, life.path / "entrance.db")
+    again = lives()
+    assert again.state(first) is State.SUCCEEDED
+    assert again.submit().id > max(later)
+    assert again.core.writer.call(lambda tx: store.take_ids(tx, "files", 1)) > taken
