@@ -45,6 +45,7 @@ class Report:
     """What came of it."""
 
     figure: str
+    acknowledged: int  # tasks
     problems: list[str]
     stories: list[str]  # entries of the journal about the first faulty tasks
     left_out: list[str]  # torments that cannot be had on this machine
@@ -167,7 +168,13 @@ def _judge(on: _Stage, doors: Doors, tormentor: Tormentor, observer: Observer, l
         f"{notes.get('descriptors')} descriptors"
     )
     stories = [entry for task in on.verdict.faulty[:3] for entry in on.journal.story(task)]
-    return Report(figure=figure, problems=on.verdict.problems, stories=stories, left_out=left_out)
+    return Report(
+        figure=figure,
+        acknowledged=len(on.journal.tasks),
+        problems=on.verdict.problems,
+        stories=stories,
+        left_out=left_out,
+    )
 
 
 def _told(counts: Counter[str] | dict[str, int]) -> str:
