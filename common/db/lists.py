@@ -1,19 +1,20 @@
 """Lists of tasks: a page of those that a filter selects, and how many they are, in a database of any size.
 
-How many there are of each kind is kept by the database itself (``task_counts``, by triggers), so that counting reads some
-hundred rows. A page is found from the nearer end: by the index of the one thing that was asked for, by the index of the
-rarest one when that leaves few tasks, else by a walk over ``ix_tasks_list``, which holds all that a filter asks for.
-A million tasks cost some 50 ms then, in the middle of a long list.
+How many there are of each kind in each part of the ids is kept by the database itself (``task_counts``, by triggers):
+counting reads some thousand rows, and tells in which part a page begins. From there it is found by the index of the one
+thing that was asked for, by the index of the rarest one when that leaves few tasks, else by a walk over ``ix_tasks_list``,
+which holds all that a filter asks for. Only dates are counted, and walked to, task by task, from the nearer end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select
-from sqlalchemy.sql import ColumnElement, Select
+from sqlalchemy import and_, func, literal_column, or_, select
+from sqlalchemy.sql import ColumnElement
 
 from common.db import tables as t
 from common.db import tasks
@@ -22,6 +23,8 @@ from common.task import State, Task
 
 Condition = ColumnElement[bool]
 
+_PART_BITS = 17  # as the triggers have it
+_INFINITE = 1 << 62
 _FEW = 20_000  # tasks that are quicker read and sorted than found on a walk
 _LIST, _DATES, _REASONS = "ix_tasks_list", "ix_tasks_created_at", "ix_tasks_reason"
 
@@ -59,6 +62,11 @@ class TaskFilter:
         return self.created_from is not None or self.created_to is not None
 
     @property
+    def _counted(self) -> bool:
+        """Whether ``task_counts`` (and the reasons) tell how many there are."""
+        return self.ids is None and self.parent_id is None and not self._dated
+
+    @property
     def _kinds(self) -> int:
         """How many of the things are asked for that ``task_counts`` tells apart."""
         asked = (self.user, self.seen, self.creator, self.executor, self.top_level or None)
@@ -67,6 +75,7 @@ class TaskFilter:
 
 _c, _n = t.tasks.c, t.task_counts.c
 _COLUMNS = [_c[f.name] for f in fields(Task)]
+_part: ColumnElement[int] = _c.id.op(">>", is_comparison=False)(literal_column(str(_PART_BITS)))
 _COUNTS = Sql(select(_n.state, func.sum(_n.n)).where(_n.n > 0).group_by(_n.state))
 
 
@@ -74,13 +83,14 @@ def page(tx: Tx, which: TaskFilter, offset: int, limit: int, *, oldest_first: bo
     """Return a page of the tasks that are selected, newest first, and the number of all; both of one moment."""
     tx.connection.execute("BEGIN")
     try:
-        total = _count(tx, which)
+        parts = _parts(tx, which) if which._counted else {}
+        total = sum(parts.values()) if which._counted else _count(tx, which)
         if offset >= total or limit < 1:
             return [], total
         take = min(limit, total - offset)
         behind = total - offset - take
         from_the_end = behind < offset
-        ids = _ids(tx, which, min(offset, behind), take, ascending=oldest_first != from_the_end)
+        ids = _ids(tx, which, min(offset, behind), take, ascending=oldest_first != from_the_end, parts=parts)
         rows = tx.query(select(*_COLUMNS).where(_c.id.in_(ids)).order_by(_c.id if oldest_first else _c.id.desc()))
         return [tasks.from_row(row) for row in rows], total
     finally:
@@ -100,21 +110,52 @@ def counts(tx: Tx) -> dict[State, int]:
 # ---- how many -----------------------------------------------------------------------------------------------------
 
 
-def _count(tx: Tx, which: TaskFilter) -> int:
-    if which.ids is not None or which.parent_id is not None:
-        return _count_rows(tx, _conditions(tx, which), None)
-    if which._dated:
-        plain = which.text is None and which._kinds == (which.user is not None)
-        return _count_rows(tx, _conditions(tx, which), _DATES if plain else _LIST)
-    if which.text is None:
-        return _tally(tx, _kinds(which, _n))
-    others = [*_kinds(which, _c), ~_in_names(which.text, _c)]
-    found = _tally(tx, [*_kinds(which, _n), _in_names(which.text, _n)])
-    found += _count_rows(tx, [*others, *_in_reason(which.text)], _REASONS)
-    if which.named is not None:
-        said = func.coalesce(and_(*_in_reason(which.text)), 0)
-        found += _count_rows(tx, [*others, _c.id == which.named, said == 0], None)
+def _parts(tx: Tx, which: TaskFilter) -> dict[int, int]:
+    """Return how many tasks are selected in each part of the ids."""
+    names = [] if which.text is None else [_in_names(which.text)]
+    counted = select(_n.part, func.sum(_n.n)).where(_n.n > 0, *_kinds(which, _n), *names).group_by(_n.part)
+    found = Counter(dict(tx.query(counted)))
+    if which.text is not None:
+        others = [*_kinds(which, _c), *(~names for names in _of_names(tx, which.text))]
+        said = _by(select(_part, func.count()).select_from(t.tasks), _REASONS)
+        found.update(dict(tx.query(said.where(*_in_reason(which.text), *others).group_by(_part))))
+        if which.named is not None:
+            unsaid = func.coalesce(and_(*_in_reason(which.text)), 0) == 0
+            found[which.named >> _PART_BITS] += _count_rows(tx, [_c.id == which.named, unsaid, *others], None)
     return found
+
+
+def _count(tx: Tx, which: TaskFilter) -> int:
+    if which._dated and which.ids is None and which.parent_id is None:
+        if which.text is None and which._kinds == (which.user is not None):
+            return _count_dated(tx, which)
+        return _count_rows(tx, _conditions(tx, which), _index(tx, which))
+    return _count_rows(tx, _conditions(tx, which), None)
+
+
+def _count_dated(tx: Tx, which: TaskFilter) -> int:
+    """Count by the dates' index what lies between two dates, or what does not, whichever is less."""
+    first, last = _near(tx, which.created_from), _near(tx, which.created_to)
+    inside = (last or _INFINITE) - (first or 0)
+    if which.created_from is not None and first is None:
+        return 0
+    newest = tx.query(select(func.max(_c.id)))[0][0] or 0
+    if inside <= newest // 2:
+        return _count_rows(tx, _conditions(tx, which), _DATES)
+    found = _tally(tx, _kinds(which, _n))
+    if which.created_from is not None:
+        found -= _count_rows(tx, [*_kinds(which, _c), _c.created_at < which.created_from], _DATES)
+    if which.created_to is not None:
+        found -= _count_rows(tx, [*_kinds(which, _c), _c.created_at >= which.created_to], _DATES)
+    return found
+
+
+def _near(tx: Tx, at: int | None) -> int | None:
+    """Return the id of the first task of a date, where there is one."""
+    if at is None:
+        return None
+    rows = tx.query(select(_c.id).where(_c.created_at >= at).order_by(_c.created_at).limit(1))
+    return rows[0][0] if rows else None
 
 
 def _tally(tx: Tx, conditions: Sequence[Condition]) -> int:
@@ -128,13 +169,20 @@ def _count_rows(tx: Tx, conditions: Sequence[Condition], index: str | None) -> i
 # ---- which --------------------------------------------------------------------------------------------------------
 
 
-def _ids(tx: Tx, which: TaskFilter, offset: int, limit: int, *, ascending: bool) -> list[int]:
+def _ids(
+    tx: Tx, which: TaskFilter, offset: int, limit: int, *, ascending: bool, parts: Mapping[int, int] | None = None
+) -> list[int]:
     statement = _by(select(_c.id), _index(tx, which)).where(*_conditions(tx, which))
+    for part in sorted(parts or {}, reverse=not ascending):
+        if offset < (parts or {})[part]:
+            statement = statement.where(_c.id >= part << _PART_BITS if ascending else _c.id < (part + 1) << _PART_BITS)
+            break
+        offset -= (parts or {})[part]
     ordered = statement.order_by(_c.id if ascending else _c.id.desc())
     return [row[0] for row in tx.query(ordered.offset(offset).limit(limit))]
 
 
-def _by(statement: Select[Any], index: str | None) -> Select[Any]:
+def _by(statement: Any, index: str | None) -> Any:
     return statement if index is None else statement.with_hint(t.tasks, f"INDEXED BY {index}", "sqlite")
 
 
@@ -142,17 +190,22 @@ def _index(tx: Tx, which: TaskFilter) -> str | None:
     """Return the index to find a page by; None = the database may choose, there are few."""
     if which.ids is not None or which.parent_id is not None:
         return None
-    if which.text is not None and _tally(tx, [_in_names(which.text, _n)]) <= _FEW:
+    if which.text is not None and _tally(tx, [_in_names(which.text)]) <= _FEW:
         return None
     indexes = _own_indexes(which)
     if len(indexes) == which._kinds == 1 and not which._dated and which.text is None and len(which.seen or (0,)) == 1:
         return next(iter(indexes))
     few = [(n, name) for name, part in indexes.items() if (n := _tally(tx, _kinds(part, _n))) <= _FEW]
-    if which._dated:
-        dates = TaskFilter(created_from=which.created_from, created_to=which.created_to)
-        if (n := _count_rows(tx, _conditions(tx, dates), _DATES)) <= _FEW:
-            few.append((n, _DATES))
+    if which._dated and (n := _dated_at_most(tx, which, _FEW + 1)) <= _FEW:
+        few.append((n, _DATES))
     return min(few)[1] if few else _LIST
+
+
+def _dated_at_most(tx: Tx, which: TaskFilter, most: int) -> int:
+    """How many tasks there are between the dates, counted up to ``most``."""
+    dates = TaskFilter(created_from=which.created_from, created_to=which.created_to)
+    some = _by(select(_c.id), _DATES).where(*_conditions(tx, dates)).limit(most).subquery()
+    return int(tx.query(select(func.count()).select_from(some))[0][0])
 
 
 def _own_indexes(which: TaskFilter) -> dict[str, TaskFilter]:
@@ -179,7 +232,7 @@ def _conditions(tx: Tx, which: TaskFilter) -> list[Condition]:
         found.append(_c.created_at < which.created_to)
     if which.parent_id is not None:
         found.append(_c.parent_id == which.parent_id)
-    if which.text is not None:
+    if which.text is not None and _tally(tx, [~_in_names(which.text)]):  # else it selects everything
         said = _by(select(_c.id), _REASONS).where(*_in_reason(which.text))
         parts = [*_of_names(tx, which.text), _c.id.in_(said)]
         found.append(or_(*parts) if which.named is None else or_(*parts, _c.id == which.named))
@@ -210,8 +263,8 @@ def _kinds(which: TaskFilter, c: Any) -> list[Condition]:
 # ---- texts --------------------------------------------------------------------------------------------------------
 
 
-def _in_names(text: str, c: Any) -> Condition:
-    return or_(*(column.contains(text, autoescape=True) for column in (c.user, c.creator, c.executor)))
+def _in_names(text: str) -> Condition:
+    return or_(*(column.contains(text, autoescape=True) for column in (_n.user, _n.creator, _n.executor)))
 
 
 def _of_names(tx: Tx, text: str) -> list[Condition]:

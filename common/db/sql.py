@@ -13,10 +13,20 @@ from functools import cached_property
 from typing import Any
 
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.engine import Compiled
 from sqlalchemy.sql import ClauseElement
 
+
+class _Compiler(SQLiteCompiler):
+    """Heeds ``with_hint``: the text follows the table's name (``INDEXED BY name``)."""
+
+    def get_from_hint_text(self, table: Any, text: str | None) -> str | None:
+        return text
+
+
 _SQLITE = sqlite.dialect(paramstyle="named")
+_SQLITE.statement_compiler = _Compiler
 
 
 class Sql:

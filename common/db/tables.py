@@ -148,6 +148,7 @@ Index("ix_tasks_job_id", tasks.c.job_id, tasks.c.id, sqlite_where=tasks.c.job_id
 task_counts = Table(  # how many tasks there are of each kind; kept by triggers on tasks (migration 0003)
     "task_counts",
     metadata,
+    Column("part", Int, primary_key=True, autoincrement=False),  # of the ids: 131,072 of them each
     Column("user", Text, primary_key=True),
     Column("creator", Text, primary_key=True),
     Column("executor", Text, primary_key=True),

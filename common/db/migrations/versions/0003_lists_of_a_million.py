@@ -17,28 +17,29 @@ depends_on = None
 _INT = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _KINDS = ("user", "creator", "executor", "state")
 _ADD = (
-    "INSERT INTO task_counts VALUES (new.user, new.creator, new.executor, new.state, new.attempt > 0,"
+    "INSERT INTO task_counts VALUES (new.id >> 17, new.user, new.creator, new.executor, new.state, new.attempt > 0,"
     " new.parent_id IS NULL, 1) ON CONFLICT DO UPDATE SET n = n + 1;"
 )
 _TAKE = (
-    "UPDATE task_counts SET n = n - 1 WHERE user = old.user AND creator = old.creator AND executor = old.executor"
-    " AND state = old.state AND ran = (old.attempt > 0) AND top = (old.parent_id IS NULL);"
+    "UPDATE task_counts SET n = n - 1 WHERE part = old.id >> 17 AND user = old.user AND creator = old.creator"
+    " AND executor = old.executor AND state = old.state AND ran = (old.attempt > 0) AND top = (old.parent_id IS NULL);"
 )
 
 
 def upgrade() -> None:
     op.create_table(
         "task_counts",
+        sa.Column("part", _INT, autoincrement=False, nullable=False),
         *(sa.Column(name, sa.Text(), nullable=False) for name in _KINDS),
         sa.Column("ran", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("top", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("n", _INT, nullable=False),
-        sa.PrimaryKeyConstraint(*_KINDS, "ran", "top", name="pk_task_counts"),
+        sa.PrimaryKeyConstraint("part", *_KINDS, "ran", "top", name="pk_task_counts"),
         sqlite_with_rowid=False,
     )
     op.execute(
-        "INSERT INTO task_counts SELECT user, creator, executor, state, attempt > 0, parent_id IS NULL, count(*)"
-        " FROM tasks GROUP BY 1, 2, 3, 4, 5, 6"
+        "INSERT INTO task_counts SELECT id >> 17, user, creator, executor, state, attempt > 0, parent_id IS NULL, count(*)"
+        " FROM tasks GROUP BY 1, 2, 3, 4, 5, 6, 7"
     )
     op.execute(f"CREATE TRIGGER tasks_count_added AFTER INSERT ON tasks BEGIN {_ADD} END")
     op.execute(f"CREATE TRIGGER tasks_count_removed AFTER DELETE ON tasks BEGIN {_TAKE} END")
