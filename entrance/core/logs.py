@@ -32,6 +32,8 @@ SMALL_BYTES = 64 * 1024
 LINE_BYTES = 64 * 1024
 FLUSH_SECONDS = 0.1
 _READ_BYTES = 256 * 1024
+_LEAST_BYTES = 4 * 1024
+_LIKELY_LINE_BYTES = 80
 _LOOK_BACK_BYTES = 1 << 20
 _CONTROLS = bytes(b for b in range(32) if b not in (9, 10)) + b"\x7f"
 _CLEAN = bytes.maketrans(_CONTROLS, b"?" * len(_CONTROLS))
@@ -385,7 +387,8 @@ def _page_from(fd: int, path: Path, end: int, from_line: int, limit: int, limit_
     start_of_first: int | None = at if skip == 0 else None
     position, taken = at, 0
     while position < end and len(lines) < limit and taken <= limit_bytes:
-        chunk = os.pread(fd, min(_READ_BYTES, end - position), position)
+        guess = (skip + limit - len(lines)) * _LIKELY_LINE_BYTES  # to split what nobody asked for costs more than to read on
+        chunk = os.pread(fd, min(max(_LEAST_BYTES, guess), _READ_BYTES, end - position), position)
         if not chunk:
             break
         position += len(chunk)
