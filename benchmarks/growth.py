@@ -37,7 +37,7 @@ def measures(bench: Bench, sizes: Sizes, peers: Peers, scratch: Path) -> None:
             return f"pack task, one file of {_size(size)}"
 
         _grow(bench, "bytes", sizes.growing_bytes, _LONG, named, pack, lambda size: shutil.rmtree(sources[size].parent))
-        bench.memory |= {f"{GROUP}, bytes: {kind}": size for kind, size in running.memory().items()}
+        bench.memory[f"{GROUP}, bytes"] = running.memory()
     folders = {count: scratch / f"files-{count}" for count in sizes.growing_files}
 
     def of(count: int) -> Path:
@@ -55,7 +55,7 @@ def measures(bench: Bench, sizes: Sizes, peers: Peers, scratch: Path) -> None:
                 return f"{what}, {count:,} files"
 
             _grow(bench, "files", sizes.growing_files, _MANY, titled, run, lambda count: None)
-            bench.memory |= {f"{GROUP}, {what}: {k}": size for k, size in running.memory().items()}
+            bench.memory[f"{GROUP}, {what}"] = running.memory()
     for folder in folders.values():
         shutil.rmtree(folder)
 

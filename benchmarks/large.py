@@ -26,7 +26,7 @@ def measures(bench: Bench, sizes: Sizes, peers: Peers, scratch: Path) -> None:
         _prepare(bench, sizes, peers, source, output, running, wanted)
         _tasks(bench, sizes, peers, source, output, running, wanted)
         _to_disk(bench, sizes, source, running)
-        bench.memory |= {f"{GROUP}: {kind}": size for kind, size in running.memory().items()}
+        bench.memory[GROUP] = running.memory()
     shutil.rmtree(source)
 
 

@@ -11,9 +11,10 @@ import os
 import resource
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -21,6 +22,7 @@ from typing import Any
 
 MIB = 1 << 20
 GIB = 1 << 30
+_LOOK_SECONDS = 0.02
 
 
 class Differs(Exception):
@@ -126,15 +128,47 @@ def run_program(*command: str | Path, environment: Mapping[str, str] | None = No
             arguments, stdout=subprocess.PIPE, stderr=errors, env={**os.environ, **(environment or {})}, text=True
         ) as child:
             assert child.stdout is not None
-            printed = child.stdout.read()
-            _, status, used = os.wait4(child.pid, 0)
+            with _watched(child.pid) as peak:
+                printed = child.stdout.read()
+                _, status, used = os.wait4(child.pid, 0)
             seconds = time.perf_counter() - begin
             child.returncode = os.waitstatus_to_exitcode(status)
         if child.returncode:
             errors.seek(0)
             raise RuntimeError(f"{arguments} ended with {child.returncode}: {errors.read().decode()[-1000:]}")
-    sample = Sample(seconds=seconds, cpu_seconds=used.ru_utime + used.ru_stime, peak_bytes=used.ru_maxrss * 1024)
-    return sample, printed
+    return Sample(seconds=seconds, cpu_seconds=used.ru_utime + used.ru_stime, peak_bytes=peak() or None), printed
+
+
+def peak_of(pid: int) -> int:
+    """Return the peak resident memory of a process in bytes, since it became this program.
+
+    Not ``ru_maxrss``, in which the memory of the process that forked it stays.
+
+    Raises:
+        OSError: there is no such process.
+    """
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:")), 0)
+
+
+@contextmanager
+def _watched(pid: int) -> Iterator[Callable[[], int]]:
+    """Look at the peak of a process until the block ends: an ended process does not tell it any more."""
+    peak, over = 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        with suppress(OSError):
+            while not over.wait(_LOOK_SECONDS):
+                peak = max(peak, peak_of(pid))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield lambda: peak
+    finally:
+        over.set()
+        thread.join()
 
 
 def one_after_the_other(first: Sample, *more: Sample) -> Sample:
@@ -156,8 +190,8 @@ class Bench:
     rounds: int
     note: Callable[[str], None]
     rows: list[Row] = field(default_factory=list)
-    memory: dict[str, int] = field(default_factory=dict)
-    """Peak resident memory of processes that stay, in bytes."""
+    memory: dict[str, Mapping[str, int]] = field(default_factory=dict)
+    """Peak resident memory of the service's own processes in bytes, by their kind, for each group."""
 
     def compare(
         self,

@@ -15,7 +15,7 @@ from typing import Any, Self
 import psutil
 from factories import LINKIS, PROJECT_ROOT, Service
 
-from benchmarks.measure import Sample, run_program
+from benchmarks.measure import Sample, peak_of, run_program
 from benchmarks.peers import TOOLS
 
 ENTRANCE = PROJECT_ROOT / "bin" / "entrance"
@@ -152,13 +152,8 @@ class Running:
     def memory(self) -> Mapping[str, int]:
         """Return the peak resident memory of the service's own processes, in bytes, by their kind."""
         own = psutil.Process(self.service.pid)
-        peaks = {"service": _peak(own.pid)}
+        peaks = {"service": peak_of(own.pid)}
         for process in own.children(recursive=True):
             with suppress(psutil.NoSuchProcess, OSError):
-                peaks["fork server"] = max(peaks.get("fork server", 0), _peak(process.pid))
+                peaks["fork server"] = max(peaks.get("fork server", 0), peak_of(process.pid))
         return peaks
-
-
-def _peak(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmHWM:"))

@@ -8,7 +8,6 @@
 """
 
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -35,7 +34,6 @@ def serve() -> None:
         told = {
             "seconds": time.perf_counter() - begin,
             "cpu_seconds": time.process_time() - spent,
-            "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "result": result,
         }
         print(json.dumps(told), flush=True)

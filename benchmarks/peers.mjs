@@ -125,8 +125,7 @@ if (what === 'serve') {
     const result = await work()
     const seconds = (performance.now() - begin) / 1000
     const used = process.cpuUsage(cpu)
-    const { maxRSS } = process.resourceUsage()
-    console.log(JSON.stringify({ seconds, cpu_seconds: (used.user + used.system) / 1e6, peak_bytes: maxRSS * 1024, result }))
+    console.log(JSON.stringify({ seconds, cpu_seconds: (used.user + used.system) / 1e6, result }))
   }
 } else {
   console.log(await { pack, hash, piece }[what](...rest))

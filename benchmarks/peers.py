@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from benchmarks.measure import Sample, one_after_the_other, run_program
+from benchmarks.measure import Sample, one_after_the_other, peak_of, run_program
 
 TOOLS = Path(__file__).resolve().parent.parent / "build" / "benchmarks"
 NPM = (
@@ -54,7 +54,7 @@ class Worker:
         line = self._child.stdout.readline()
         if not line:
             raise RuntimeError(f"a peer ended at {request}")
-        return Sample(**json.loads(line))
+        return Sample(**json.loads(line), peak_bytes=peak_of(self._child.pid))
 
     def close(self) -> None:
         """End it."""

@@ -40,5 +40,5 @@ def measures(bench: Bench, sizes: Sizes, peers: Peers, scratch: Path) -> None:
             same="root CID",
             rounds=min(sizes.rounds, 2),
         )
-        bench.memory |= {f"{GROUP}: {kind}": size for kind, size in running.memory().items()}
+        bench.memory[GROUP] = running.memory()
     shutil.rmtree(source)

@@ -41,7 +41,7 @@ def measures(bench: Bench, sizes: Sizes, peers: Peers, scratch: Path) -> None:
         bench.compare(GROUP, "files", [whole], others, alone=tasks, same="root CID")
         hashed = of(f"{what}: scan, pack and daggen, hash-only", lambda: by_kind(running, source, None)["whole"])
         bench.compare(GROUP, "files", [hashed], hashers(peers, source, sizes.small), same="root CID")
-        bench.memory |= {f"{GROUP}: {kind}": size for kind, size in running.memory().items()}
+        bench.memory[GROUP] = running.memory()
     bench.note(f"{GROUP}: {total / sizes.small / 1024:.1f} KiB a file")
     shutil.rmtree(source)
 

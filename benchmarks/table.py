@@ -75,8 +75,12 @@ def markdown(told: Mapping[str, Any]) -> str:
         head = (group, "rate", "beside", "rate", "times (from - to)", "CPU", "peak MiB", "equal")
         lines += [*_table(head, rows), ""]
     if told["memory"]:
-        rows = [(name, f"{size / MIB:.0f}") for name, size in told["memory"].items()]
-        lines += [*_table(("processes that stay", "peak MiB"), rows), ""]
+        kinds = list(dict.fromkeys(kind for peaks in told["memory"].values() for kind in peaks))
+        rows = [
+            (group, *(f"{peaks[kind] / MIB:.0f}" if kind in peaks else "" for kind in kinds))
+            for group, peaks in told["memory"].items()
+        ]
+        lines += [*_table(("peak MiB of what stays", *kinds), rows), ""]
     lines += [f"Left out: {reason}" for reason in told["leftOut"]]
     return "\n".join(lines).rstrip() + "\n"
 
