@@ -6,9 +6,11 @@ Nothing that has a final name in a row is ever deleted: what a task owns are tem
 from __future__ import annotations
 
 import glob
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +101,7 @@ class Janitor:
                 return
             owned = store.owned(tx, task_id)
             coming = _coming(tx)
-        for kind, name in owned:
-            self._remove(task_id, kind, name, coming)
+        self._remove([(task_id, kind, name) for kind, name in owned], coming)
 
     def _remove_files(self, running: Callable[[], set[AttemptKey]]) -> None:
         after = (0, "", "")
@@ -111,9 +112,7 @@ class Janitor:
             if not owned:
                 return
             alive = {key.task_id for key in running()}
-            for task_id, kind, name in owned:
-                if task_id not in alive:
-                    self._remove(task_id, kind, name, coming)
+            self._remove([item for item in owned if item[0] not in alive], coming)
             after = owned[-1]
 
     def _abort_uploads(self, running: Callable[[], set[AttemptKey]]) -> None:
@@ -126,17 +125,19 @@ class Janitor:
         for task_id, name in abort_uploads(self._readers, self._hooks, self._work.parent, uploads):
             self._writer.call(lambda tx, i=task_id, n=name: store.disown(tx, i, "upload", n))  # type: ignore[misc]
 
-    def _remove(self, task_id: int, kind: str, name: str, coming: set[str]) -> None:
-        if name in coming or (kind == "prefix" and any(x.startswith(name) for x in coming)):
-            return
-        with suppress(OSError, EntranceError):
-            if kind == "path":
-                self._offload(Path(name).unlink, True)
-            elif kind == "prefix":
-                self._offload(_remove_prefix, name)
-            else:
-                return  # uploads: see ``_abort_uploads``
-            self._writer.call(lambda tx: store.disown(tx, task_id, kind, name))
+    def _remove(self, owned: Sequence[tuple[int, str, str]], coming: set[str]) -> None:
+        """Remove files (uploads: see ``_abort_uploads``) for good: after a power loss a forgotten one would come back."""
+        gone: dict[Path, list[tuple[int, str, str]]] = {}
+        for task_id, kind, name in owned:
+            if kind == "upload" or name in coming or (kind == "prefix" and any(x.startswith(name) for x in coming)):
+                continue
+            with suppress(OSError):
+                self._offload(_remove_path if kind == "path" else _remove_prefix, name)
+                gone.setdefault(Path(name).parent, []).append((task_id, kind, name))
+        for folder, items in gone.items():
+            with suppress(OSError, EntranceError):
+                self._offload(_sync, folder)
+                self._writer.call(partial(_disown, items))
 
     def _remove_old(self) -> None:
         now = self._clock.now()
@@ -157,6 +158,24 @@ class Janitor:
 def _coming(tx: Tx) -> set[str]:
     """Files whose final names are committed and which do not have them yet."""
     return {temporary for _, _, _, temporary, _ in store.pairs(tx)}
+
+
+def _disown(items: Sequence[tuple[int, str, str]], tx: Tx) -> None:
+    for item in items:
+        store.disown(tx, *item)
+
+
+def _remove_path(name: str) -> None:
+    Path(name).unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    with suppress(FileNotFoundError):
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def _remove_prefix(name: str) -> None:
