@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -47,18 +48,24 @@ def main() -> int:
     sizes = SIZES[asked.size]
     bench = Bench(rounds=asked.rounds or sizes.rounds, note=note)
     scratch = Path(tempfile.mkdtemp(prefix="entrance-benchmarks-", dir=asked.scratch or _roomy(sizes)))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was started ends, and what was measured is told
+    status = 0
+    peers = Peers(wanted=not asked.no_peers)
     try:
-        with Peers(wanted=not asked.no_peers) as peers:
-            for name, group in GROUPS.items():
-                if not asked.groups or name in asked.groups:
-                    group.measures(bench, sizes, peers, scratch)
-        told = table.report(bench, asked.size, peers.left_out, scratch)
+        for name, group in GROUPS.items():
+            if not asked.groups or name in asked.groups:
+                group.measures(bench, sizes, peers, scratch)
+    except KeyboardInterrupt:
+        note("interrupted: what follows is not all")
+        status = 130
     finally:
+        peers.release()
+        told = table.report(bench, asked.size, peers.left_out, scratch)
         shutil.rmtree(scratch, ignore_errors=True)
     if asked.json:
         table.write(asked.json, told)
     print(table.markdown(told))
-    return 0
+    return status
 
 
 def _roomy(sizes: Sizes) -> Path | None:

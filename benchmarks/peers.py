@@ -14,8 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from benchmarks.measure import Sample, one_after_the_other, peak_of, run_program
 
@@ -123,7 +122,6 @@ class Peers:
 
     def __init__(self, *, wanted: bool = True) -> None:
         self.left_out: list[str] = []
-        self._workers: list[Worker] = []
         if not wanted:
             self.left_out.append("all of them, as asked")
         npm = self._had("npm", _install_npm) if wanted else None
@@ -153,12 +151,6 @@ class Peers:
             if worker is not None:
                 worker.close()
         self._node = self._aleph = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.release()
 
     def _had(self, what: str, install: Callable[[], Path]) -> Path | None:
         try:
