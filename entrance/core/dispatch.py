@@ -81,6 +81,7 @@ class Dispatcher:
         self.intake: Intake
         self.release: Callable[[int], None] = lambda task_id: None
         self._timers: list[tuple[int, int, _Timed]] = []  # (when, task, what)
+        self._looked = clock.now()  # at the timers, last
         self._deferred: dict[int, list[int]] = {}  # job -> tasks whose predecessor's processes are not gone
         self._chores: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._wake = threading.Event()
@@ -158,8 +159,9 @@ class Dispatcher:
         self._wake.set()
 
     def retry_later(self, task: Task) -> None:
-        """A task that was found waiting for its next attempt."""
-        self._timer(task.retry_at or 0, task.id, RetryDue())
+        """A task waits for its next attempt, never longer than it was told to, however the clock has jumped."""
+        at = task.retry_at or 0
+        self._timer(min(at, self._clock.now() + max(0, at - task.updated_at)), task.id, RetryDue())
 
     def hold(self, held: bool) -> None:
         """Start nothing while held; what runs goes on."""
@@ -262,11 +264,26 @@ class Dispatcher:
 
     def _timer(self, at: int, task_id: int, event: Event) -> None:
         with self._lock:
+            self._follow()
             heapq.heappush(self._timers, (at, task_id, _Timed(event)))
+
+    def _follow(self) -> None:
+        """Timers keep their distance when the clock has gone back; but a limit of the queue counts from a stored time."""
+        now = self._clock.now()
+        back = self._looked - now
+        self._looked = now
+        if back > 0:
+            kept = [
+                (at if isinstance(timed.event, TimedOut) and not timed.event.attempt else at - back, task_id, timed)
+                for at, task_id, timed in self._timers
+            ]
+            heapq.heapify(kept)
+            self._timers = kept
 
     def _fire(self, now: int) -> None:
         due = []
         with self._lock:
+            self._follow()
             while self._timers and self._timers[0][0] <= now:
                 _, task_id, timed = heapq.heappop(self._timers)
                 due.append(Order(task_id=task_id, event=timed.event))

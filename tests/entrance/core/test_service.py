@@ -392,6 +392,24 @@ def test_errors_that_may_pass_are_tried_again_on_the_ladder_and_then_fail(lives:
     assert any("attempt 2 of 2, next try in 30 s. Reason: no answer" in x for x in life.texts(task))
 
 
+def test_a_retry_waits_no_longer_because_the_clock_goes_back(lives: Callable[..., Any]) -> None:
+    life = lives(**{"retry.ladder_seconds": (30,)})
+    task = life.submit()
+    life.launcher.end(life.started(task, 1), Ending.FAILED, reason="no answer", may_pass=True)
+    life.until(task, State.WAITING_RETRY)
+    life.advance(-3_600_000)
+    wait_until(lambda: not life.core.dispatcher._wake.is_set(), what="the clock was looked at")
+    life.advance(30_000)
+    life.launcher.end(life.started(task, 2), Ending.FAILED, reason="no answer", may_pass=True)
+    life.until(task, State.WAITING_RETRY)
+    life.crash()
+    life.clock.advance(-3_600_000)
+    again = lives(**{"retry.ladder_seconds": (30,)})
+    assert again.state(task) is State.WAITING_RETRY
+    again.advance(30_000)
+    again.started(task, 3)
+
+
 def test_a_lost_attempt_is_tried_again_at_once_and_costs_nothing(life: Any) -> None:
     task = life.submit(max_retries=0)
     for number in (1, 2, 3):
