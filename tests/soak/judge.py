@@ -92,10 +92,10 @@ class Judge:
         deadline = time.monotonic() + seconds
         open_ = -1
         while time.monotonic() < deadline:
-            which = {"status": "Inited,Scheduled,Running", "isAdminView": True}
-            self._line.data("POST", "/entrance/actions", {"action": "resume", "filter": which})
-            busy = self._start_jobs()
-            open_ = int(self._line.data("GET", f"{self._list(1)}&status=Inited,Scheduled,Running")["totalPage"])
+            listed = self._line.data("GET", f"{self._list(1)}&status=Inited,Scheduled,Running")
+            if paused := [row["taskID"] for row in listed["tasks"] if row["paused"]]:
+                self._line.data("POST", "/entrance/actions", {"action": "resume", "ids": paused})
+            busy, open_ = self._start_jobs(), int(listed["totalPage"])
             if not open_ and not busy:
                 return
             time.sleep(0.5)
