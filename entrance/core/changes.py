@@ -19,7 +19,7 @@ from common.db.sql import Tx
 from common.db.tasks import Applied
 from common.db.writer import Outcome, Writer
 from common.errors import EntranceError
-from common.task import Event, Task
+from common.task import Event, Resume, State, Task
 from entrance.core.hooks import Hooks
 from entrance.core.logs import Logs, Seal
 
@@ -63,13 +63,17 @@ class Changes:
     def steer(self, task_ids: Iterable[int], event: Event) -> dict[int, Done]:
         """Carry out one event for tasks and all below them, in one transaction; return how it went for each.
 
-        Parents come first: a parent that waits must not end because its children do. (A parent has the lower id.)
+        Parents come first: a parent that waits must not end because its children do. (A parent has the lower id.) What waits
+        to be ready below a task that is resumed goes on waiting; only by its own name it is started before that.
         """
         planned: list[Order] = []
 
         def plan(tx: Tx) -> Sequence[Order]:
             everyone = set(task_ids)
-            everyone |= {below.id for task_id in tuple(everyone) for below in store.descendants(tx, task_id)}
+            below = [task for task_id in tuple(everyone) for task in store.descendants(tx, task_id)]
+            if isinstance(event, Resume):
+                below = [task for task in below if task.state is not State.CREATED]
+            everyone |= {task.id for task in below}
             planned[:] = [Order(task_id=task_id, event=event) for task_id in sorted(everyone)]
             return planned
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from factories import wait_until
 
 from common.errors import Refused
 from common.task import State
+from entrance.core.hooks import NoHooks
 from entrance.core.model import Caller
 from executors.base import Progress, Stage
 from executors.launchers.base import Ending
@@ -144,6 +146,28 @@ def test_pause_and_resume_of_a_parent_reach_its_children(family: Any) -> None:
     for child in children:
         life.launcher.end(life.started(child, 2))
     assert life.state(parent) is State.SUCCEEDED
+
+
+def test_a_resume_of_a_parent_starts_no_child_that_is_not_ready(lives: Any) -> None:
+    class Waiting(NoHooks):
+        now = False
+
+        def waits(self, executor: str, params: Mapping[str, Any]) -> bool:
+            return self.now
+
+    hooks = Waiting()
+    life = lives(hooks=hooks)
+    parent = life.submit()
+    key = life.started(parent)
+    hooks.now = True
+    child = life.child(key, "a")
+    life.service.resume(_ann(life), parent.id)
+    assert life.state(child) is State.CREATED
+    life.service.pause(_ann(life), parent.id)
+    life.service.resume(_ann(life), parent.id)
+    assert life.state(child) is State.CREATED
+    life.service.resume(_ann(life), child)
+    life.started(child)
 
 
 def test_a_paused_parent_whose_children_were_all_killed_ends_when_it_is_resumed(family: Any) -> None:
