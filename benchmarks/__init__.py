@@ -2,6 +2,7 @@
 
 Groups of measures, each a module with a function ``measures``::
 
+    limits     what the machine gives: reading, writing, opening files
     kernels    the hash loops of ``common.content``: CommP, leaves, directories, against hashlib and packages
     large      one large file through the running service: prepare, pack, hash-only, to disk
     small      many small files through the running service

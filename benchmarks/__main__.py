@@ -13,12 +13,12 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks import growth, kernels, large, scanning, small, table
+from benchmarks import growth, kernels, large, limits, scanning, small, table
 from benchmarks.measure import GIB, Bench
 from benchmarks.peers import Peers
 from benchmarks.sizes import SIZES, Sizes
 
-GROUPS = {"kernels": kernels, "large": large, "small": small, "scanning": scanning, "growth": growth}
+GROUPS = {"limits": limits, "kernels": kernels, "large": large, "small": small, "scanning": scanning, "growth": growth}
 MEMORY = Path("/dev/shm")
 
 

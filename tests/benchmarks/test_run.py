@@ -53,4 +53,4 @@ def test_groups_are_measured_through_the_service_and_shown_again_from_the_file(t
 def test_an_unknown_group_is_refused_with_the_known_ones() -> None:
     done = run("everything")
     assert done.returncode == 2
-    assert "kernels, large, small, scanning, growth" in done.stderr
+    assert "limits, kernels, large, small, scanning, growth" in done.stderr
