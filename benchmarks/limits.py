@@ -24,7 +24,7 @@ _BATCH = 16 * MIB
 def measures(bench: Bench, sizes: Sizes, peers: Peers, scratch: Path) -> None:
     """See the package."""
     source = large_file(scratch / "limits" / "file.bin", sizes.hashed) / "file.bin"
-    buffer = np.zeros(_BATCH, np.uint8)
+    buffer = memoryview(bytearray(_BATCH))
     bench.compare(
         GROUP,
         "bytes",
@@ -54,7 +54,7 @@ def measures(bench: Bench, sizes: Sizes, peers: Peers, scratch: Path) -> None:
     shutil.rmtree(source.parent)
 
 
-def _read(source: Path, buffer: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> str:
+def _read(source: Path, buffer: memoryview) -> str:
     descriptor = os.open(source, os.O_RDONLY)
     at = 0
     while count := os.preadv(descriptor, [buffer], at):
@@ -63,7 +63,7 @@ def _read(source: Path, buffer: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> s
     return ""
 
 
-def _write(path: Path, size: int, buffer: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> str:
+def _write(path: Path, size: int, buffer: memoryview) -> str:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for at in range(0, size, len(buffer)):
         os.pwrite(descriptor, buffer, at)

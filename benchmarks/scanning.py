@@ -38,7 +38,7 @@ def measures(bench: Bench, sizes: Sizes, peers: Peers, scratch: Path) -> None:
             hashers(peers, source, sizes.tiny),
             alone=tasks,
             same="root CID",
-            rounds=min(sizes.rounds, 2),
+            rounds=min(bench.rounds, 2),
         )
         bench.memory[GROUP] = running.memory()
     shutil.rmtree(source)
