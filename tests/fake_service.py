@@ -251,6 +251,9 @@ class FakeService(TaskService):
             return []
         return [Metric(t=sample.at, rss=sample.rss, cpu=1.5, read_bytes=1, written_bytes=2, rate=3.0)]
 
+    def log_of(self, task: Task, from_line: int, limit: int, limit_bytes: int = 5 << 20) -> LogPage:
+        return self.log(Caller(name="", admin=True), task.id, from_line, limit, limit_bytes)
+
     def log(self, caller: Caller, ref: Ref, from_line: int, limit: int, limit_bytes: int = 5 << 20) -> LogPage:
         entry = self._entry(caller, ref)
         if entry.log_gone:

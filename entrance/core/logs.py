@@ -37,6 +37,7 @@ _LIKELY_LINE_BYTES = 80
 _LOOK_BACK_BYTES = 1 << 20
 _CONTROLS = bytes(b for b in range(32) if b not in (9, 10)) + b"\x7f"
 _CLEAN = bytes.maketrans(_CONTROLS, b"?" * len(_CONTROLS))
+_USUAL = {b" INFO ": "INFO", b" WARN ": "WARN", b" ERROR": "ERROR"}  # behind a head's time
 _HEAD = re.compile(rb"[0-9\-/]{10} [0-9:]{8}.?\d{0,3} (?:SYSTEM-)?(ERROR|WARN|INFO) ")
 
 
@@ -195,6 +196,11 @@ class Logs:
                 time.sleep(0.001)
             else:
                 self.flush(offload, only=task_id)
+
+    def is_written(self, task_id: int) -> bool:
+        """Whether the log is still being written: then there is no row of it."""
+        log = self._open.get(task_id)
+        return log is not None and not log.sealed
 
     # ---- ending (``seal`` runs in the writer thread)
 
@@ -465,8 +471,11 @@ def _level_before(lines: Sequence[bytes]) -> str:
 def _page(lines: list[bytes], first: int, level: str) -> LogPage:
     levels = []
     for line in lines:
-        if match := _HEAD.search(line):
+        usual = _USUAL.get(line[23:29]) if line[10:11] == b" " and line[19:20] == b"." else None
+        if usual is not None:
+            level = usual
+        elif match := _HEAD.search(line):
             level = match.group(1).decode()
         levels.append(level)
-    texts = [x.decode(errors="replace") for x in lines]
+    texts = b"\n".join(lines).decode(errors="replace").split("\n") if lines else []
     return LogPage(lines=texts, levels=levels, first=first, next_line=first + len(lines))

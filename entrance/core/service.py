@@ -372,14 +372,19 @@ class TaskService:
 
     def log(self, caller: Caller, ref: Ref, from_line: int, limit: int, limit_bytes: int = 5 << 20) -> LogPage:
         """Raises LogGone when retention removed the log."""
-        task = self.get(caller, ref)
-        with self._readers.read() as tx:
-            row = store.log_row(tx, task.id)
-        if task.state.final and row is None:
-            with self._readers.read() as tx:  # it may have ended between the two reads
+        return self.log_of(self.get(caller, ref), from_line, limit, limit_bytes)
+
+    def log_of(self, task: Task, from_line: int, limit: int, limit_bytes: int = 5 << 20) -> LogPage:
+        """The same, of a task that the caller may see and that was just read."""
+        row = None
+        if not self._logs.is_written(task.id):
+            with self._readers.read() as tx:
                 row = store.log_row(tx, task.id)
-            if row is None:
-                raise LogGone
+            if task.state.final and row is None:
+                with self._readers.read() as tx:  # it may have ended between the two reads
+                    row = store.log_row(tx, task.id)
+                if row is None:
+                    raise LogGone
         return self._logs.read(task, row, max(0, from_line), limit, limit_bytes)
 
     def result(self, caller: Caller, ref: Ref, offset: int = 0, limit: int = 5000) -> ResultPage:

@@ -163,7 +163,7 @@ def log(ref: str) -> Response:
     except TaskNotFound as error:
         raise LinkisError(NO_LOG.format(ref), http=404) from error
     try:
-        page = core.service.log(caller, task.id, first, size, core.settings.limits.log_answer_bytes)
+        page = core.service.log_of(task, first, size, core.settings.limits.log_answer_bytes)
     except LogGone as error:
         raise LinkisError(LOG_IS_GONE, data=wire.ids(task, ref)) from error
     except OSError as error:
