@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from factories import Service, wait_until
@@ -166,7 +167,8 @@ def _cut_often(env: Environment, seed: int, chance: random.Random, disk: Disk, s
         for pid in stopped:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        wait_until(lambda gone=stopped: not any(map(service.running, gone)), 10, what="all processes are gone")
+        for pid in stopped:
+            wait_until(partial(_is_gone, service, pid), 10, what="all processes are gone")
         for user in users:
             user.join(timeout=30)
         disk.come_back()
@@ -192,6 +194,10 @@ def _cut_often(env: Environment, seed: int, chance: random.Random, disk: Disk, s
         f"{CUTS} cuts: {len(known.tasks)} tasks acknowledged, {len(known.killed)} kills, {len(known.ends)} ends seen, "
         f"{len(known.scans)} preparations, {len(cars)} CARs; lost 0, wrong 0; {dict(seen)}; slowest start {slowest:.1f} s"
     )
+
+
+def _is_gone(service: Service, pid: int) -> bool:
+    return not service.running(pid)
 
 
 def _reference(service: Service, source: Path, outputs: Path) -> dict[str, str]:
