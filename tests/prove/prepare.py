@@ -12,8 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from trees import contents, parts_left
 
 from prove import Environment, Miss, claim
 from prove._client import Client
+from prove._memory import watched
 from prove._trees import listed, random_tree
 
 PACKAGES = ("ipfs-car@3.1.0", "@ipld/car@5.4.7", "multiformats@13")
@@ -454,30 +455,6 @@ class Loss:
 # ---- memory
 
 
-@contextmanager
-def _watched(service: Service) -> Iterator[dict[str, int]]:
-    """Watch the resident memory of every process of a service; the largest by kind of process."""
-    most: dict[str, int] = {}
-    stop = threading.Event()
-
-    def watch() -> None:
-        while not stop.wait(0.05):
-            for pid in service.processes():
-                with suppress(OSError, ValueError, IndexError):
-                    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-                    line = Path(f"/proc/{pid}/cmdline").read_bytes()
-                    kind = "tasks" if b"forkserver" in line else "service" if b"entrance\0--data" in line else "command"
-                    most[kind] = max(most.get(kind, 0), pages * 4096)
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield most
-    finally:
-        stop.set()
-        thread.join()
-
-
 @claim(
     group="prepare",
     name="memory",
@@ -494,7 +471,7 @@ def memory(env: Environment, seed: int) -> str:
         path.write_bytes(chance.randbytes(chance.randint(0, 16_384)))
     _large(source / "large.bin", 3 << 30, chance)
     service = env.service().start()
-    with _watched(service) as most:
+    with watched(service) as most:
         told = _prepare(service, source, env.scratch / "out")
     if told["files"] != 20_001:
         raise Miss(f"{told['files']} files")
