@@ -56,6 +56,7 @@ class Live:
     sampled: bool = False
     fenced: bool = False  # nothing of it counts any more
     asked: bool = False  # it was asked to stop
+    asks: bool = False  # it asked for children
     owns: bool = False  # it declared what it makes outside its work folder
     cores: int = 0  # told to it last
     limits: tuple[tuple[str, str], ...] = ()  # the labels that ask for them
@@ -185,6 +186,7 @@ class Intake:
 
     def child(self, key: AttemptKey, name: str, executor: str, params: Mapping[str, Any], job: int | None) -> int:
         live = self._live(key)
+        live.asks = True
         return self._submit_child(live, name, executor, params, job)
 
     def publish(self, key: AttemptKey, pairs: Sequence[tuple[str, str]]) -> None:
@@ -364,8 +366,8 @@ class Intake:
 
     def _end(self, live: Live, end: End, slices: Sequence[Slice]) -> Sequence[Done]:
         task_id, now = live.key.task_id, self._clock.now()
-        if end.ending is not Ending.SUCCEEDED:  # a success carries its lines in its own commit
-            self._must_be_said(live)
+        if end.ending is not Ending.SUCCEEDED or live.asks or live.key.number > 1:
+            self._must_be_said(live)  # the last success carries its lines in its own commit; a parent's may have to wait
         rows = None
         if end.ending is Ending.SUCCEEDED:
             table = [["ok"]] if end.rows is None else [list(r) for r in end.rows[:RESULT_ROWS]]

@@ -74,7 +74,10 @@ class _Open:
     size: int = 0  # bytes in the file
     lines: int = 0  # lines in the file
     blocks: list[bytes] = field(default_factory=list)  # not in the file yet
-    waiting: int = 0  # their bytes
+    late: list[bytes] = field(default_factory=list)  # came when it was sealed: they count if the end is not stored
+    waiting: int = 0  # the bytes of both
+    said: int = 0  # bytes that were appended in this life
+    put: int = 0  # how many of them are in the file
     sealed: bool = False
     flushing: bool = False
     known: bool = True  # whether size and lines are those of the file: one of an earlier life is looked at when it is due
@@ -111,16 +114,20 @@ class Logs:
     # ---- writing
 
     def append(self, before: Task, block: bytes) -> None:
-        """Append whole lines to the log of an unfinished task; dropped when the log is sealed. Reads and writes no file."""
+        """Append whole lines to the log of an unfinished task; of a sealed one they count only if its end is not stored.
+
+        Reads and writes no file.
+        """
         if not block:
             return
         if block.translate(None, _CONTROLS) != block:
             block = block.translate(_CLEAN)
         with self._lock:
             log = self._of(before)
+            (log.late if log.sealed else log.blocks).append(block)
+            log.waiting += len(block)
+            log.said += len(block)
             if not log.sealed:
-                log.blocks.append(block)
-                log.waiting += len(block)
                 self._dirty.add(before.id)
 
     def append_lines(self, before: Task, at: int, lines: Sequence[Line]) -> None:
@@ -136,7 +143,8 @@ class Logs:
         path = self._path(task.id)
         if path.exists():
             return _Open(path=path, known=False)
-        return _Open(path=path, blocks=[head(task, self._instance)])
+        first = head(task, self._instance)
+        return _Open(path=path, blocks=[first], said=len(first))
 
     def waiting(self, task_id: int) -> int:
         """Return how many bytes of a log are not in its file yet."""
@@ -177,22 +185,23 @@ class Logs:
                 log.flushing = False
                 if lines is not None:  # also when it was sealed meanwhile: then ``settle`` cuts the file
                     log.size += len(data)
+                    log.put += len(data)
                     log.lines += lines
                     log.index = None
                     del log.blocks[:taken]
-                    log.waiting = sum(map(len, log.blocks))
+                    log.waiting = log.said - log.put
                     if not log.blocks:
                         self._dirty.discard(task_id)
         if failure is not None:
             raise failure
 
     def written(self, task_id: int, offload: Callable[..., Any]) -> None:
-        """Return when all that was appended before this call is in the file (or the log is sealed). Raises OSError."""
+        """Return when all that was appended before this call is in the file (or the task has ended). Raises OSError."""
         with self._lock:
             log = self._open.get(task_id)
-            wanted = log.size + sum(map(len, log.blocks)) if log is not None else 0
-        while log is not None and not log.sealed and log.size < wanted:
-            if log.flushing:
+            wanted = log.said if log is not None else 0
+        while log is not None and log.put < wanted and self._open.get(task_id) is log:
+            if log.flushing or log.sealed:  # by somebody else; it is not known yet whether the end is stored
                 time.sleep(0.001)
             else:
                 self.flush(offload, only=task_id)
@@ -225,6 +234,8 @@ class Logs:
         with self._lock:
             if (log := self._open.get(task_id)) is not None:
                 log.sealed = False
+                log.blocks += log.late
+                log.late.clear()
                 self._dirty.add(task_id)
 
     def close(self, task_id: int, seal: Seal, offload: Callable[..., Any]) -> bool:
@@ -274,19 +285,22 @@ class Logs:
         """
         if row is not None and row[0] == 0:
             return _page_of(zlib.decompress(row[2]), from_line, limit, limit_bytes)
+        name = str(self._path(task.id))
         try:
-            file = self._path(task.id).open("rb")
+            fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return _page_of(head(task, self._instance), from_line, limit, limit_bytes)
-        with file:
+        try:
             if row is not None and row[2]:
-                return _page_with_tail(file.fileno(), self._path(task.id), row, from_line, limit, limit_bytes)
+                return _page_with_tail(fd, name, row, from_line, limit, limit_bytes)
             with self._lock:
                 log = self._open.get(task.id)
                 end = log.size if log is not None and log.known else None
             if end is None:
-                end = os.fstat(file.fileno()).st_size
-            return _page_from(file.fileno(), self._path(task.id), end, from_line, limit, limit_bytes)
+                end = os.fstat(fd).st_size
+            return _page_from(fd, name, end, from_line, limit, limit_bytes)
+        finally:
+            os.close(fd)
 
     def exists(self, task: Task, row: tuple[int, int, bytes] | None) -> bool:
         """Whether there is anything to read beyond what follows from the row."""
@@ -297,7 +311,7 @@ class Logs:
         return sorted(int(p.stem) for p in self._folder.glob("*/*.log") if p.stem.isdigit())
 
     def _path(self, task_id: int) -> Path:
-        return self._folder / str(task_id // 10_000) / f"{task_id}.log"
+        return self._folder / f"{task_id // 10_000}/{task_id}.log"
 
 
 def _write(path: Path, size: int, lines: int, data: bytes, index: bytes | None = None) -> int:
@@ -382,17 +396,17 @@ def _page_of(body: bytes, from_line: int, limit: int, limit_bytes: int) -> LogPa
     return _page(part, from_line, _level_before(lines[:from_line]) if part else "INFO")
 
 
-def _page_from(fd: int, path: Path, end: int, from_line: int, limit: int, limit_bytes: int) -> LogPage:
+def _page_from(fd: int, name: str, end: int, from_line: int, limit: int, limit_bytes: int) -> LogPage:
     """Read forward from the nearest noted line; only complete lines below ``end`` count."""
-    at, number = _noted(path, from_line)
+    at, number = _noted(name, from_line)
     if at >= end:
         return _page([], from_line, "INFO")
     lines: list[bytes] = []
     rest = b""
     skip = from_line - number
-    start_of_first: int | None = at if skip == 0 else None
+    after_skip: tuple[int, list[bytes]] = at, []  # where the lines that follow the skipped ones end, and they
     position, taken = at, 0
-    while position < end and len(lines) < limit and taken <= limit_bytes:
+    while position < end and len(lines) < limit and (skip or taken <= limit_bytes):
         guess = (skip + limit - len(lines)) * _LIKELY_LINE_BYTES  # to split what nobody asked for costs more than to read on
         chunk = os.pread(fd, min(max(_LEAST_BYTES, guess), _READ_BYTES, end - position), position)
         if not chunk:
@@ -403,20 +417,20 @@ def _page_from(fd: int, path: Path, end: int, from_line: int, limit: int, limit_
             passed = min(skip, len(whole))
             skip -= passed
             whole = whole[passed:]
-            if skip == 0 and start_of_first is None:
-                start_of_first = position - len(rest) - sum(len(x) + 1 for x in whole)
+            after_skip = position - len(rest), whole
+        if not skip:
+            taken += len(chunk)
         lines += whole
-        taken += sum(map(len, whole))
     part = _within(lines[:limit], limit_bytes)
     level = "INFO"
-    if part and not _HEAD.search(part[0]) and start_of_first:
+    if part and not _HEAD.search(part[0]) and (start_of_first := after_skip[0] - sum(len(x) + 1 for x in after_skip[1])):
         back = os.pread(fd, min(_LOOK_BACK_BYTES, start_of_first), max(0, start_of_first - _LOOK_BACK_BYTES))
         level = _level_before(back.split(b"\n"))
     return _page(part, from_line, level)
 
 
 def _page_with_tail(
-    fd: int, path: Path, row: tuple[int, int, bytes], from_line: int, limit: int, limit_bytes: int
+    fd: int, name: str, row: tuple[int, int, bytes], from_line: int, limit: int, limit_bytes: int
 ) -> LogPage:
     """A page of a log whose last lines were committed and may not be in the file yet: the file up to there, then they."""
     offset, count, body = row
@@ -426,7 +440,7 @@ def _page_with_tail(
         back = os.pread(fd, min(_LOOK_BACK_BYTES, offset), max(0, offset - _LOOK_BACK_BYTES)).split(b"\n")
         skip = from_line - start
         return _page(_within(tail[skip : skip + limit], limit_bytes), from_line, _level_before([*back, *tail[:skip]]))
-    page = _page_from(fd, path, offset, from_line, min(limit, start - from_line), limit_bytes)
+    page = _page_from(fd, name, offset, from_line, min(limit, start - from_line), limit_bytes)
     left = limit_bytes - sum(len(line.encode()) + 1 for line in page.lines)
     if page.next_line < start or left <= 0:
         return page
@@ -439,17 +453,19 @@ def _page_with_tail(
     )
 
 
-def _noted(path: Path, from_line: int) -> tuple[int, int]:
-    """Offset and number of the last noted line at or before ``from_line``."""
+def _noted(name: str, from_line: int) -> tuple[int, int]:
+    """Offset and number of the last noted line at or before ``from_line`` of the log file ``name``."""
+    if from_line < INDEX_EVERY:
+        return 0, 0
     try:
-        with path.with_suffix(".idx").open("rb") as index:
-            entries = os.fstat(index.fileno()).st_size // 8
-            k = min(from_line // INDEX_EVERY, entries - 1)
-            if k <= 0:
-                return 0, 0
-            return int.from_bytes(os.pread(index.fileno(), 8, 8 * k), "little"), k * INDEX_EVERY
+        index = os.open(name.removesuffix(".log") + ".idx", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return 0, 0
+    try:
+        k = min(from_line // INDEX_EVERY, os.fstat(index).st_size // 8 - 1)
+        return (0, 0) if k <= 0 else (int.from_bytes(os.pread(index, 8, 8 * k), "little"), k * INDEX_EVERY)
+    finally:
+        os.close(index)
 
 
 def _within(lines: list[bytes], limit_bytes: int) -> list[bytes]:

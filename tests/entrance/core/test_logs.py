@@ -282,7 +282,7 @@ def test_a_reader_that_sees_the_end_sees_the_last_lines_though_the_disk_did_not_
     assert logs.read(TASK, stored(seal), seal.lines - 1, 1, 5 << 20).levels == ["ERROR"]
 
 
-def test_a_sealed_log_takes_no_more_lines_until_its_commit_has_failed(tmp_path: Path) -> None:
+def test_what_is_said_while_a_log_is_sealed_counts_when_the_end_is_not_stored(tmp_path: Path) -> None:
     logs = made(tmp_path)
     logs.append(TASK, said(1))
     logs.seal(TASK, NOW, [])
@@ -291,8 +291,43 @@ def test_a_sealed_log_takes_no_more_lines_until_its_commit_has_failed(tmp_path: 
     assert len(read_all(logs)) == HEAD_LINES
     logs.unseal(TASK.id)
     assert logs.dirty()
+    logs.append(TASK, said(3))
     logs.flush(now_and_here)
-    assert [x[-6:] for x in read_all(logs)[HEAD_LINES:]] == ["line 1"]
+    assert [x[-6:] for x in read_all(logs)[HEAD_LINES:]] == ["line 1", "line 2", "line 3"]
+
+
+def test_lines_are_written_only_when_they_are_though_others_look_at_the_file_first(tmp_path: Path) -> None:
+    before = made(tmp_path)
+    for number in range(1, 50):
+        before.append(TASK, said(number))
+    before.flush(now_and_here)
+    logs = made(tmp_path)
+    logs.append(TASK, said(50))
+
+    def once_more(function: Any, *arguments: Any) -> Any:
+        if function is module.mend:  # the file is known from here on; the lines are not in it yet
+            waiting.start()
+        elif function is module._write:
+            assert not waiting.join(0.05) and waiting.is_alive(), "said to be written before it is"
+        return function(*arguments)
+
+    waiting = threading.Thread(target=logs.written, args=(TASK.id, now_and_here))
+    logs.flush(once_more)
+    waiting.join(5)
+    assert not waiting.is_alive() and read_all(logs)[-1].endswith("line 50")
+
+
+def test_who_waits_for_lines_waits_for_the_word_on_a_sealed_log(tmp_path: Path) -> None:
+    logs = made(tmp_path)
+    logs.append(TASK, said(1))
+    logs.seal(TASK, NOW, [])
+    waiting = threading.Thread(target=logs.written, args=(TASK.id, now_and_here))
+    waiting.start()
+    waiting.join(0.05)
+    assert waiting.is_alive()
+    logs.unseal(TASK.id)
+    waiting.join(5)
+    assert not waiting.is_alive() and read_all(logs)[-1].endswith("line 1")
 
 
 def test_lines_that_come_during_a_flush_are_written_by_the_next_one(tmp_path: Path) -> None:
