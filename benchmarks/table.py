@@ -33,6 +33,7 @@ def report(bench: Bench, size: str, left_out: Sequence[str], scratch: Path) -> d
 
 def machine(scratch: Path) -> dict[str, str]:
     """Describe the machine and the programs, in words."""
+    loaded = kernel.load(compile=True)
     cpu = [line.partition(":")[2].strip() for line in _said("lscpu").splitlines() if line.startswith("Model name")]
     mounts = sorted((p for p in psutil.disk_partitions(all=True) if scratch.is_relative_to(p.mountpoint)), key=_depth)
     return {
@@ -42,9 +43,9 @@ def machine(scratch: Path) -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "memory": f"{psutil.virtual_memory().total / GIB:.0f} GiB",
         "system": f"{platform.system()} {platform.release()}",
-        "kernel": kernel.describe(kernel.load(compile=True)),
+        "kernel": kernel.describe(loaded),
         "python": platform.python_version(),
-        "llvmlite": version("llvmlite") if kernel.load(compile=True).description.tier != "portable" else "",
+        "llvmlite": version("llvmlite") if loaded.description.tier != "portable" else "",
         "node": _said("node", "--version"),
         "inputs and CARs": mounts[-1].fstype if mounts else "",
     }
