@@ -8,7 +8,7 @@ date, which counts for its turn.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from sqlalchemy import and_, bindparam, case, func, literal, null, or_, select
@@ -76,13 +76,22 @@ _name = func.coalesce(_shown.name, _kind + literal(" by ") + _tasks.user)
 _created = func.coalesce(_shown.created_at, _tasks.created_at)
 _JOB = (*_COLUMNS, _kind, _bucket, _name, _created, func.coalesce(_shown.protected, 0))
 _ALL = (*_JOB, func.coalesce(_shown.dead_job_cleanup_allowed, 1))
-_from = (
-    t.tasks.outerjoin(t.shown_jobs, _shown.task_id == _tasks.id)
-    .outerjoin(t.transfers, t.transfers.c.task_id == _tasks.id)
-    .outerjoin(t.jobs, t.jobs.c.id == _tasks.job_id)
-    .outerjoin(t.attachments, t.attachments.c.id == t.jobs.c.attachment_id)
-    .outerjoin(t.storages, t.storages.c.id == t.attachments.c.storage_id)
-)
+
+
+def _beside(some: Any, *, shown: bool = True, transfers: bool = True, storages: bool = True) -> Any:
+    """Return tasks joined with what lies beside them, as far as it is asked for."""
+    if shown:
+        some = some.outerjoin(t.shown_jobs, _shown.task_id == _tasks.id)
+    if transfers:
+        some = some.outerjoin(t.transfers, t.transfers.c.task_id == _tasks.id)
+    if storages:
+        some = some.outerjoin(t.jobs, t.jobs.c.id == _tasks.job_id)
+        some = some.outerjoin(t.attachments, t.attachments.c.id == t.jobs.c.attachment_id)
+        some = some.outerjoin(t.storages, t.storages.c.id == t.attachments.c.storage_id)
+    return some
+
+
+_from = _beside(t.tasks)
 _GET = Sql(select(*_ALL).select_from(_from).where(_tasks.id == bindparam("task_id")))
 _STATE = Sql(select(_tasks.state).where(_tasks.id == bindparam("task_id")))
 _insert = upsert(t.shown_jobs).values(
@@ -109,7 +118,7 @@ _forget = upsert(t.shown_jobs).values(
 )
 _FORGET = Sql(_forget.on_conflict_do_update(index_elements=["task_id"], set_={"forgotten": 1}))
 _INSTANCE = Sql(select(t.meta.c.value).where(t.meta.c.key == "instance"))
-_USERS = Sql(select(t.users.c.name).union(select(_tasks.user)))
+_USERS = Sql(select(t.users.c.name).union(select(t.task_counts.c.user)))
 
 
 def job(tx: Tx, task_id: int) -> ShownJob | None:
@@ -153,13 +162,15 @@ def page(
 ) -> list[ShownJob]:
     """Return a page of jobs, newest shown date first (``by_end``: newest end first), then the newest task."""
     at = _tasks.ended_at if by_end else _created
+    found = select(_tasks.id.label("id"), at.label("at")).select_from(_needed(which, by_end))
+    if by_end:  # a walk from the newest end, not all that ended, sorted
+        found = found.with_hint(t.tasks, "INDEXED BY ix_tasks_ended_at", "sqlite")
+    found = found.where(*_conditions(which), *_behind(at, after)).order_by(at.desc(), _tasks.id.desc())
+    some = found.offset(offset).limit(limit).subquery()
     rows = tx.query(
         select(*_ALL)
-        .select_from(_from)
-        .where(*_conditions(which), *_behind(at, after))
-        .order_by(at.desc(), _tasks.id.desc())
-        .offset(offset)
-        .limit(limit)
+        .select_from(_beside(some.join(t.tasks, _tasks.id == some.c.id)))
+        .order_by(some.c.at.desc(), some.c.id.desc())
     )
     return [_job(row) for row in rows]
 
@@ -167,8 +178,16 @@ def page(
 def count(tx: Tx, which: JobFilter, *, by_end: bool = False, after: Place | None = None) -> int:
     """Return how many jobs match; with ``after`` only those behind that place."""
     at = _tasks.ended_at if by_end else _created
+    if after is None and replace(which, states=(), remembered=False) == JobFilter(states=()):
+        kinds = select(func.coalesce(func.sum(t.task_counts.c.n), 0)).where(t.task_counts.c.state.in_(_words(which)))
+        found = int(tx.query(kinds)[0][0])
+        if which.remembered:
+            struck = t.shown_jobs.join(t.tasks, _tasks.id == _shown.task_id)
+            gone = select(func.count()).select_from(struck).where(_shown.forgotten == 1, _tasks.state.in_(_words(which)))
+            found -= int(tx.query(gone)[0][0])
+        return found
     conditions = (*_conditions(which), *_behind(at, after))
-    return int(tx.query(select(func.count()).select_from(_from).where(*conditions))[0][0])
+    return int(tx.query(select(func.count()).select_from(_needed(which, by_end)).where(*conditions))[0][0])
 
 
 def place_of(job: ShownJob, *, by_end: bool = False) -> Place:
@@ -192,6 +211,21 @@ def instance(tx: Tx) -> str:
     return "" if row is None else str(row[0])
 
 
+def _words(which: JobFilter) -> list[str]:
+    return [s.value for s in which.states]
+
+
+def _needed(which: JobFilter, by_end: bool) -> Any:
+    """Return the tables that a filter and its order ask."""
+    named, kind, bucket = which.name is not None, which.kind is not None, which.bucket is not None
+    return _beside(
+        t.tasks,
+        shown=named or which.remembered or not by_end,
+        transfers=named or kind or bucket,
+        storages=bucket,
+    )
+
+
 def _behind(at: Any, after: Place | None) -> list[Any]:
     if after is None:
         return []
@@ -199,7 +233,7 @@ def _behind(at: Any, after: Place | None) -> list[Any]:
 
 
 def _conditions(which: JobFilter) -> list[Any]:
-    found: list[Any] = [_tasks.state.in_([s.value for s in which.states])]
+    found: list[Any] = [_tasks.state.in_(_words(which))]
     if which.nothing:
         found.append(literal(0) == 1)
     if which.owner is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from urllib.parse import urlsplit
 
 from flask import Response, request
@@ -266,11 +267,11 @@ def _list(listing: _Listing) -> Response:
     offset = query.integer("page_offset", 0, 0, 10**12)
     after = _marker(query, by_end)
     with core.readers.read() as tx:
-        total = shown.count(tx, which, by_end=by_end)
-        behind = total if after is None else shown.count(tx, which, by_end=by_end, after=after)
+        total = core.offload(partial(shown.count, tx, which, by_end=by_end))
+        behind = total if after is None else core.offload(partial(shown.count, tx, which, by_end=by_end, after=after))
         if query.flag("last_page"):
             offset, after, behind = max(0, (total - 1) // length * length), None, total
-        jobs = shown.page(tx, which, by_end=by_end, after=after, offset=offset, limit=length)
+        jobs = core.offload(partial(shown.page, tx, which, by_end=by_end, after=after, offset=offset, limit=length))
     response = answer(f"<Data>{''.join(listing.write(view, listing.entry) for view in _views(jobs))}</Data>")
     response.headers["Total-Result-Count"] = str(total)
     response.headers["Page-Truncated"] = str(max(0, behind - offset - len(jobs)))
@@ -321,7 +322,7 @@ def _in_bucket(which: JobFilter, query: Query) -> JobFilter:
     if given is None:
         return which
     with the_core().readers.read() as tx:
-        names = shown.buckets(tx, which)
+        names = the_core().offload(shown.buckets, tx, which)
     name = next((n for n in names if n == given or wire.bucket_id(n) == given.lower()), None)
     return replace(which, nothing=True) if name is None else replace(which, bucket=name)
 
@@ -332,7 +333,7 @@ def _of_user(which: JobFilter, query: Query) -> JobFilter:
     if given is None:
         return which
     with the_core().readers.read() as tx:
-        names = shown.users(tx)
+        names = the_core().offload(shown.users, tx)
     name = next((n for n in names if n == given.lower() or wire.user_id(n) == given.lower()), None)
     return replace(which, nothing=True) if name is None else replace(which, user=name)
 
@@ -350,7 +351,7 @@ def _all(which: JobFilter) -> Iterator[wire.View]:
     after: Place | None = None
     while True:
         with the_core().readers.read() as tx:
-            jobs = shown.page(tx, which, after=after, limit=_AT_ONCE)
+            jobs = the_core().offload(partial(shown.page, tx, which, after=after, limit=_AT_ONCE))
         yield from _views(jobs)
         if len(jobs) < _AT_ONCE:
             return

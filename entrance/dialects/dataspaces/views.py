@@ -40,7 +40,7 @@ def list_tasks(data_space_id: str) -> Response:
     with core.readers.read() as tx:
         if not _exists(tx, data_space_id):
             raise NotFound(f"there is no data space {data_space_id}")
-        found, total = transfers.page(tx, which, offset, wanted.page_size)
+        found, total = core.offload(transfers.page, tx, which, offset, wanted.page_size)
         sides = [_sides(tx, transfer) for transfer in found]
     reports = [core.service.progress_of(transfer.task) for transfer in found]
     tasks = [
