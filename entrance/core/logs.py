@@ -81,6 +81,8 @@ class _Open:
     sealed: bool = False
     flushing: bool = False
     known: bool = True  # whether size and lines are those of the file: one of an earlier life is looked at when it is due
+    begun: bool = False  # whether there may be a file, even an empty one: the disk may have been full
+    head: bytes = b""  # what it begins with, if nothing is in the file
     index: bytes | None = None  # what the index must hold before more is written; None = it does
 
     def learn(self, found: tuple[int, int, bytes | None]) -> None:
@@ -88,6 +90,9 @@ class _Open:
         if not self.known:
             self.size, self.lines, self.index = found
             self.known = True
+            if not self.size:
+                self.blocks.insert(0, self.head)
+                self.said += len(self.head)
 
     def pending(self) -> bytes:
         return b"".join(self.blocks)
@@ -141,9 +146,9 @@ class Logs:
 
     def _load(self, task: Task) -> _Open:
         path = self._path(task.id)
-        if path.exists():
-            return _Open(path=path, known=False)
         first = head(task, self._instance)
+        if path.exists():
+            return _Open(path=path, known=False, begun=True, head=first)
         return _Open(path=path, blocks=[first], said=len(first))
 
     def waiting(self, task_id: int) -> int:
@@ -170,13 +175,13 @@ class Logs:
                 if log.flushing:
                     continue  # by somebody else; what came since stays dirty
                 log.flushing = True
-                taken = len(log.blocks)
-                data = b"".join(log.blocks)
+            data, taken = b"", 0
             try:
-                if not log.known:
-                    found = offload(mend, log.path)
-                    with self._lock:
+                found = None if log.known else offload(mend, log.path)
+                with self._lock:
+                    if found is not None:
                         log.learn(found)
+                    data, taken, log.begun = log.pending(), len(log.blocks), True
                 lines = offload(_write, log.path, log.size, log.lines, data, log.index)
             except OSError as error:
                 failure = error
@@ -245,7 +250,7 @@ class Logs:
             self._dirty.discard(task_id)
         while log is not None and log.flushing:
             time.sleep(0.002)  # a flush that had begun before the end
-        if log is None or log.size:
+        if log is None or log.begun:
             offload(self.settle, task_id, seal)
         return seal.offset > 0
 
@@ -298,6 +303,8 @@ class Logs:
                 end = log.size if log is not None and log.known else None
             if end is None:
                 end = os.fstat(fd).st_size
+            if not end and row is None:
+                return _page_of(head(task, self._instance), from_line, limit, limit_bytes)
             return _page_from(fd, name, end, from_line, limit, limit_bytes)
         finally:
             os.close(fd)
@@ -399,6 +406,8 @@ def _page_of(body: bytes, from_line: int, limit: int, limit_bytes: int) -> LogPa
 def _page_from(fd: int, name: str, end: int, from_line: int, limit: int, limit_bytes: int) -> LogPage:
     """Read forward from the nearest noted line; only complete lines below ``end`` count."""
     at, number = _noted(name, from_line)
+    if at > os.fstat(fd).st_size or (0 < at < end and os.pread(fd, 1, at - 1) != b"\n"):
+        at, number = 0, 0  # the index is broken: it costs time, and no lines
     if at >= end:
         return _page([], from_line, "INFO")
     lines: list[bytes] = []

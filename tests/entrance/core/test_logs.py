@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 from contextlib import suppress
 from dataclasses import replace
@@ -391,6 +392,42 @@ def test_a_log_of_an_earlier_life_is_taken_up_on_a_full_disk(tmp_path: Path, mon
     logs.flush(now_and_here)
     assert [x.rpartition(" ")[2] for x in read_all(logs)[HEAD_LINES:]] == [str(n) for n in range(1, 602)]
     assert path.with_suffix(".idx").stat().st_size == 8 * 3
+
+
+@pytest.mark.parametrize("damage", ["garbage", "shifted", "gone"])
+def test_a_broken_index_costs_no_lines(tmp_path: Path, damage: str) -> None:
+    logs = made(tmp_path)
+    for number in range(5000):
+        logs.append(TASK, said(number))
+    logs.flush(now_and_here)
+    before = read_all(logs, size=700)
+    (index,) = tmp_path.rglob("*.idx")
+    whole = index.read_bytes()
+    index.write_bytes(random.Random(1).randbytes(len(whole)) if damage == "garbage" else whole[3:])
+    if damage == "gone":
+        index.unlink()
+    assert len(before) == 5003 and read_all(made(tmp_path), size=700) == before
+
+
+def test_a_full_disk_leaves_no_empty_file_behind_and_takes_no_first_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    logs = made(tmp_path)
+    for life in (logs, made(tmp_path)):  # the second finds the empty file of the first
+        life.append(TASK, said(1))
+        with monkeypatch.context() as patch:
+            patch.setattr(module.os, "pwrite", full)
+            with pytest.raises(OSError, match="No space"):
+                life.flush(now_and_here)
+        assert len(read_all(life)) == HEAD_LINES
+        seal = life.seal(TASK, 0, ())
+        assert (seal.offset, seal.lines) == (0, HEAD_LINES + 1)
+        life.unseal(TASK.id)
+    logs.close(TASK.id, logs.seal(TASK, 0, ()), now_and_here)
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
 
 
 def test_a_log_that_retention_removed_leaves_nothing(tmp_path: Path) -> None:
