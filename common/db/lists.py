@@ -24,7 +24,6 @@ from common.task import State, Task
 Condition = ColumnElement[bool]
 
 _PART_BITS = 17  # as the triggers have it
-_INFINITE = 1 << 62
 _FEW = 20_000  # tasks that are quicker read and sorted than found on a walk
 _LIST, _DATES, _REASONS = "ix_tasks_list", "ix_tasks_created_at", "ix_tasks_reason"
 
@@ -136,11 +135,10 @@ def _count(tx: Tx, which: TaskFilter) -> int:
 def _count_dated(tx: Tx, which: TaskFilter) -> int:
     """Count by the dates' index what lies between two dates, or what does not, whichever is less."""
     first, last = _near(tx, which.created_from), _near(tx, which.created_to)
-    inside = (last or _INFINITE) - (first or 0)
     if which.created_from is not None and first is None:
         return 0
     newest = tx.query(select(func.max(_c.id)))[0][0] or 0
-    if inside <= newest // 2:
+    if (last or newest) - (first or 0) <= newest // 2:
         return _count_rows(tx, _conditions(tx, which), _DATES)
     found = _tally(tx, _kinds(which, _n))
     if which.created_from is not None:
