@@ -8,7 +8,7 @@ interleaved where two are to be had, because one alone waits for its own latenci
 * each lane owns a contiguous run of quads, so both children of a node lie in the same lane, and the eight vectors of the
   left and of the right child *are* the sixteen of their parent's message: no transposition between levels;
 * depth first, eight quads per lane at a time, so that a level of the tree never leaves the cache;
-* FR32 is two shuffles, a funnel shift and a mask per 64 bytes.
+* FR32 takes 16 bytes of each lane at a time straight into their place; a funnel shift and half a transposition are left.
 
 ::
 
@@ -34,10 +34,6 @@ GROUP_QUADS = 8
 
 _XOR3, _CHOOSE, _MAJORITY = 0x96, 0xCA, 0xE8
 """Truth tables of the three-input functions of SHA-256, as vpternlogd takes them."""
-
-_LEAF_MASK = 0x3FFFFFFFFFFFFFFF
-_HALF_BYTES = 63
-"""Where the second pair of leaves of a quad begins."""
 
 State = Sequence[str]
 """Eight vectors: a to h of every lane."""
@@ -162,16 +158,15 @@ class _Lanes(Emitter):
             most = self.value(f"zext i32 {most} to i64")
 
             def block(index: str, state: Sequence[str]) -> Sequence[str]:
-                rows = []
+                addresses = []
                 for whole, total, start, end in zip(wholes, totals, starts, ends, strict=True):
                     last = self.value(f"sub i64 {total}, 1")
                     at = self.call("i64", "llvm.umin.i64", ("i64", index), ("i64", last))
                     inside = self.value(f"icmp ult i64 {index}, {whole}")
                     base = self.value(f"select i1 {inside}, ptr {start}, ptr {end}")
-                    address = self.at(base, self.value(f"shl i64 {at}, 6"), "i8")
-                    rows.append(self.swap_bytes(self.load(address, 1, "<16 x i32>")))
-                for n, column in enumerate(self.transpose(rows)):
-                    self.store(column, self.at(words, n), self.align)
+                    addresses.append(self.at(base, self.value(f"shl i64 {at}, 6"), "i8"))
+                for piece in range(4):
+                    self.put(self.four_words(addresses, 16 * piece), self.at(words, 4 * piece))
                 (after,) = self.data_block([state], [words])
                 number = self.broadcast_value(self.value(f"trunc i64 {index} to i32"))
                 active = self.value(f"icmp ult {self.T} {number}, {blocks}")
@@ -320,30 +315,18 @@ class _Lanes(Emitter):
     def expand_half(self, quad: str, stride: int, half: int, message: str) -> None:
         """FR32: two of the four leaves of one quad per lane, as the 16 message vectors of a node.
 
-        64 bytes are loaded at byte 0 or 63 of the quad, never past its 127. Qword j of a leaf begins at bit
-        254 * leaf + 64 * j: the eight bytes there and the eight after, shifted right by that bit modulo 8.
+        Leaf i begins at bit 254 * i of its quad: each qword there and the one after it are joined by a funnel shift. The
+        last qword of a leaf has two bits less, so that nothing behind the quad is needed.
         """
-        bits = [254 * (2 * half + q // 4) + 64 * (q % 4) for q in range(8)]
-        firsts = [bit // 8 - _HALF_BYTES * half for bit in bits]
-        low = [first + byte for first in firsts for byte in range(8)]
-        high = [(first + 8 + byte) & 63 for first in firsts for byte in range(8)]
-        counts = vector("i64", (bit % 8 for bit in bits))
-        masks = vector("i64", (_LEAF_MASK if q % 4 == 3 else -1 for q in range(8)))
-        rows, pointer = [], self.at(quad, _HALF_BYTES * half, "i8")
-        qwords = "<8 x i64>"
-        for lane in range(self.lanes):
-            source = self.load(pointer, 1, "<64 x i8>")
-            here, after = (
-                self.value(f"bitcast <64 x i8> {self.shuffle(64, 'i8', source, 'poison', picked)} to {qwords}")
-                for picked in (low, high)
-            )
-            shifted = self.call(qwords, "llvm.fshr.v8i64", (qwords, after), (qwords, here), (qwords, counts))
-            masked = self.value(f"and {qwords} {shifted}, {masks}")
-            rows.append(self.swap_bytes(self.value(f"bitcast {qwords} {masked} to <16 x i32>")))
-            if lane + 1 < self.lanes:
-                pointer = self.at(pointer, stride, "i8")
-        for word, value in enumerate(self.transpose(rows)):
-            self.store(value, self.at(message, word), self.align)
+        lanes = [quad]
+        while len(lanes) < self.lanes:
+            lanes.append(self.at(lanes[-1], stride, "i8"))
+        for piece in range(4):
+            byte, bits = divmod(254 * (2 * half + piece // 2), 8)
+            words = self.four_words(lanes, byte + 16 * (piece % 2), bits)
+            if piece % 2:
+                words[3] = self.op("and", words[3], self.splat(TRUNCATE_WORD))
+            self.put(words, self.at(message, 4 * piece))
 
     # ---- leaves
 
@@ -394,6 +377,59 @@ class _Lanes(Emitter):
             result = self.value(f"insertelement {self.T} {result}, i32 {word}, i32 {lane}")
         return result
 
+    # ---- words from memory
+
+    def four_words(self, lanes: Sequence[str], offset: int, bits: int = 0) -> list[str]:
+        """Return vectors of the four big-endian words at ``offset`` of every lane, as numbers.
+
+        With ``bits``, of those that begin that many bits (1 to 7) later, the little-endian way. The top bits of
+        the second qword are then undefined where they would come from behind byte 127 of a quad.
+
+        Each of four vectors takes a quarter of its lanes from memory at a time, which no shuffle is needed for, such that
+        a transposition of 4 by 4 words within the 16 bytes of each lane puts every lane in its place.
+        """
+        rows = []
+        for first in range(4):
+            group = lanes[first::4]
+            row = self.pieces(group, offset)
+            if bits:
+                if offset + 24 > QUAD_PAYLOAD:
+                    after = self.shuffle(self.lanes, "i32", row, "poison", (k | 2 for k in range(self.lanes)))
+                else:
+                    after = self.pieces(group, offset + 8)
+                row = self.shift_qwords(row, after, bits)
+            rows.append(self.swap_bytes(row))
+        a, b, c, d = rows
+        pairs = [(self.unpack(a, b, first), self.unpack(c, d, first)) for first in (0, 2)]
+        return [self.unpack_pairs(left, right, first) for left, right in pairs for first in (0, 2)]
+
+    def pieces(self, addresses: Sequence[str], offset: int) -> str:
+        """Return 16 bytes from every address, side by side."""
+        result = "poison"
+        for n, address in enumerate(addresses):
+            piece = self.load(self.at(address, offset, "i8"), 1, "<4 x i32>")
+            wide = self.shuffle(4, "i32", piece, "poison", [*range(4)] * len(addresses))
+            inserted = [self.lanes + k if k // 4 == n else k for k in range(self.lanes)]
+            result = self.shuffle(self.lanes, "i32", result, wide, inserted)
+        return result
+
+    def shift_qwords(self, low: str, high: str, bits: int) -> str:
+        kind = f"<{self.lanes // 2} x i64>"
+        a, b = (self.value(f"bitcast {self.T} {value} to {kind}") for value in (low, high))
+        count = vector("i64", [bits] * (self.lanes // 2))
+        shifted = self.call(kind, f"llvm.fshr.v{self.lanes // 2}i64", (kind, b), (kind, a), (kind, count))
+        return self.value(f"bitcast {kind} {shifted} to {self.T}")
+
+    def unpack(self, a: str, b: str, first: int) -> str:
+        """Interleave words ``first`` and ``first + 1`` of every 16 bytes of two vectors."""
+        lanes = [k + word + side for k in range(0, self.lanes, 4) for word in (first, first + 1) for side in (0, self.lanes)]
+        return self.shuffle(self.lanes, "i32", a, b, lanes)
+
+    def unpack_pairs(self, a: str, b: str, first: int) -> str:
+        """Join the pair of words at ``first`` of every 16 bytes of two vectors."""
+        lanes = [k + word + side for k in range(0, self.lanes, 4) for side in (0, self.lanes) for word in (first, first + 1)]
+        return self.shuffle(self.lanes, "i32", a, b, lanes)
+
     # ---- vectors
 
     def splat(self, word: int) -> str:
@@ -409,7 +445,7 @@ class _Lanes(Emitter):
         return self.value(f"shufflevector {self.T} {first}, {self.T} poison, <{self.lanes} x i32> zeroinitializer")
 
     def swap_bytes(self, words: str) -> str:
-        return self.call("<16 x i32>", "llvm.bswap.v16i32", ("<16 x i32>", words))
+        return self.call(self.T, f"llvm.bswap.v{self.lanes}i32", (self.T, words))
 
     def put(self, values: Sequence[str], pointer: str) -> None:
         for n, value in enumerate(values):
@@ -420,29 +456,19 @@ class _Lanes(Emitter):
         self.put([self.load(self.at(source, n), self.align) for n in range(8)], target)
 
     def transpose(self, rows: list[str]) -> list[str]:
-        """Return 16 vectors of one word of every lane, from one row of 16 words per lane.
-
-        Squares of lanes * lanes are transposed in log2(lanes) steps that swap the off-diagonal halves.
-        """
-        columns: list[str] = []
-        width = self.lanes
-        for part in range(16 // width):
-            square = rows
-            if width < 16:
-                square = [self.shuffle(16, "i32", row, "poison", range(part * width, (part + 1) * width)) for row in rows]
-            distance = 1
-            while distance < width:
-                left = [k if not k & distance else (k ^ distance) + width for k in range(width)]
-                right = [k | distance if not k & distance else k + width for k in range(width)]
-                swapped = list(square)
-                for i in range(width):
-                    if not i & distance:
-                        pair = square[i], square[i | distance]
-                        swapped[i] = self.shuffle(width, "i32", *pair, left)
-                        swapped[i | distance] = self.shuffle(width, "i32", *pair, right)
-                square, distance = swapped, distance * 2
-            columns += square
-        return columns
+        """Transpose a square of words, in log2(lanes) steps that swap the off-diagonal halves."""
+        distance = 1
+        while distance < self.lanes:
+            left = [k if not k & distance else (k ^ distance) + self.lanes for k in range(self.lanes)]
+            right = [k | distance if not k & distance else k + self.lanes for k in range(self.lanes)]
+            swapped = list(rows)
+            for i in range(self.lanes):
+                if not i & distance:
+                    pair = rows[i], rows[i | distance]
+                    swapped[i] = self.shuffle(self.lanes, "i32", *pair, left)
+                    swapped[i | distance] = self.shuffle(self.lanes, "i32", *pair, right)
+            rows, distance = swapped, distance * 2
+        return rows
 
 
 def _added(emitter: Emitter, starts: Sequence[State], states: list[list[str]]) -> list[list[str]]:
