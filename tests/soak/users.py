@@ -133,13 +133,16 @@ class User(threading.Thread):
             (f"/preparation/{name}/source/{name}-in/start-scan", None),
         ]
         for path, body in steps:
-            tries = 0
+            unsure = False  # whether an earlier try may have been carried out
             while True:
-                answer = self._patiently(lambda path=path, body=body: self._doors.singularity("POST", path, body))
-                tries += 1
-                if answer.status < 300:
-                    break
-                if tries > 1 and answer.status < 500:  # an earlier try was carried out and its answer lost
+                try:
+                    answer = self._doors.singularity("POST", path, body)
+                except NoAnswer:
+                    self._journal.counts["calls without an answer"] += 1
+                    unsure = True
+                    self._office.enough.wait(0.05)
+                    continue
+                if answer.status < 300 or (unsure and answer.status < 500):
                     break
                 if answer.status < 500:
                     self._journal.fault(f"Singularity's {path} was answered {answer.status} {answer.text[:200]}")
