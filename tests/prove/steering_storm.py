@@ -26,7 +26,7 @@ def storm_(env: Environment, seed: int) -> str:
         print(f"  {text}", file=sys.stderr)
     if report.problems:
         raise Miss(f"{len(report.problems)} problems, first: {'; '.join(report.problems[:3])}; {report.figure}")
-    if report.acknowledged < TASKS:
-        raise Miss(f"only {report.acknowledged} tasks in {SECONDS:.0f} s; {report.figure}")
+    if report.submitted < TASKS:
+        raise Miss(f"only {report.submitted} tasks in {SECONDS:.0f} s; {report.figure}")
     left_out = f"; left out: {', '.join(report.left_out)}" if report.left_out else ""
     return report.figure + left_out

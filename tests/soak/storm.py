@@ -45,7 +45,7 @@ class Report:
     """What came of it."""
 
     figure: str
-    acknowledged: int  # tasks
+    submitted: int  # tasks, acknowledged or (very few) not known to be
     problems: list[str]
     stories: list[str]  # entries of the journal about the first faulty tasks
     left_out: list[str]  # torments that cannot be had on this machine
@@ -128,7 +128,7 @@ def _run(on: _Stage, left_out: list[str]) -> Report:
         thread.join(120)
     tormentor.restore()
     loaded = time.monotonic() - begin
-    return _judge(on, doors, tormentor, observer, loaded, left_out)
+    return _judge(on, doors, tormentor, observer, loaded, left_out, office.handed_out)
 
 
 def _wait_for_few(office: Office, doors: Doors, until: float) -> None:
@@ -142,13 +142,21 @@ def _wait_for_few(office: Office, doors: Doors, until: float) -> None:
     line.close()
 
 
-def _judge(on: _Stage, doors: Doors, tormentor: Tormentor, observer: Observer, loaded: float, left_out: list[str]) -> Report:
+def _judge(
+    on: _Stage,
+    doors: Doors,
+    tormentor: Tormentor,
+    observer: Observer,
+    loaded: float,
+    left_out: list[str],
+    submitted: int,
+) -> Report:
     judge = Judge(on.service, doors, on.journal, on.places, on.server, in_order=on.jumping is None)
     on.verdict.wrong.clear()
     judge.verdict = on.verdict
     judge.judge(_FINISH_SECONDS)
     on.verdict.wrong += on.journal.faults
-    finished, judged = judge.seconds[0], sum(judge.seconds[1:])
+    finished, judged, swept = judge.seconds[0], sum(judge.seconds[1:3]), judge.seconds[3]
     notes = on.verdict.notes
     counts = on.journal.counts
     torments = {name: counts[name] for name in tormentor._torments if counts[name]}
@@ -164,13 +172,13 @@ def _judge(on: _Stage, doors: Doors, tormentor: Tormentor, observer: Observer, l
         f"{notes.get('transferred')} files transferred; compared {observer.compared} times meanwhile and "
         f"{notes.get('views compared')} rows at the end; losses {len(on.verdict.lost)}, doubles {len(on.verdict.doubled)}, "
         f"leftovers {len(on.verdict.left)}, wrong {len(on.verdict.wrong)}; {loaded:.0f} s of load, {finished:.0f} s to "
-        f"the last end, {judged:.0f} s of judging; service {notes.get('service MiB')} MiB, "
+        f"the last end, {judged:.0f} s of judging, {swept:.0f} s until nothing was left; service {notes.get('service MiB')} MiB, "
         f"{notes.get('descriptors')} descriptors"
     )
     stories = [entry for task in on.verdict.faulty[:3] for entry in on.journal.story(task)]
     return Report(
         figure=figure,
-        acknowledged=len(on.journal.tasks),
+        submitted=submitted,
         problems=on.verdict.problems,
         stories=stories,
         left_out=left_out,

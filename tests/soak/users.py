@@ -26,6 +26,7 @@ class Office:
 
     def __init__(self, work: Work, most: int) -> None:
         self._work, self._left = work, most
+        self.handed_out = 0
         self._lock = threading.Lock()
         self.enough = threading.Event()
         self.waiting = 0  # in the service's queue, as last seen
@@ -36,6 +37,7 @@ class Office:
                 self.enough.set()
                 return None
             self._left -= 1
+            self.handed_out += 1
             return self._work.next()
 
 
