@@ -172,8 +172,8 @@ def _judge(
         f"{notes.get('transferred')} files transferred; compared {observer.compared} times meanwhile and "
         f"{notes.get('views compared')} rows at the end; losses {len(on.verdict.lost)}, doubles {len(on.verdict.doubled)}, "
         f"leftovers {len(on.verdict.left)}, wrong {len(on.verdict.wrong)}; {loaded:.0f} s of load, {finished:.0f} s to "
-        f"the last end, {judged:.0f} s of judging, {swept:.0f} s until nothing was left; service {notes.get('service MiB')} MiB, "
-        f"{notes.get('descriptors')} descriptors"
+        f"the last end, {judged:.0f} s of judging, {swept:.0f} s until nothing was left; "
+        f"service {notes.get('service MiB')} MiB, {notes.get('descriptors')} descriptors"
     )
     stories = [entry for task in on.verdict.faulty[:3] for entry in on.journal.story(task)]
     return Report(
