@@ -10,7 +10,7 @@ import pytest
 from powers import without_override
 
 from common.errors import BadInput, StorageForbidden, StorageNotFound
-from common.storage import open_storage
+from common.storage import local, open_storage
 from common.storage.local import LocalStorage, is_inside, shown
 
 
@@ -36,6 +36,19 @@ def test_a_listing_is_sorted_by_the_bytes_of_whole_paths(tmp_path: Path) -> None
     fill(tmp_path, "a/b", "a.txt", "a-", "a/b.c/d", "ab", "ü/x", "z")
     found = [entry.path for entry in storage(tmp_path).list()]
     assert found == sorted(found, key=os.fsencode) == ["a-", "a.txt", "a/b", "a/b.c/d", "ab", "z", "ü/x"]
+
+
+def test_a_folder_is_listed_the_same_however_many_entries_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["b", "a", "ä", "Z", "c-", "c", "deep/er", "\U0001f600"]
+    fill(tmp_path, *names)
+    (tmp_path / "root" / "link").symlink_to("a")
+    (tmp_path / "root" / os.fsdecode(b"x\xff")).touch()
+    (tmp_path / "root" / os.fsdecode(b"x\xfe")).touch()
+    here = storage(tmp_path)
+    whole = [list(here.children("", lambda *what: None, tmp_path)), children(here)]
+    for most in (1, 4, len(names) + 3, len(names) + 4):
+        monkeypatch.setattr(local, "HELD_ENTRIES", most)
+        assert [list(here.children("", lambda *what: None, tmp_path)), children(here)] == whole
 
 
 def test_a_listing_can_be_taken_up_after_every_path(tmp_path: Path) -> None:
