@@ -193,7 +193,7 @@ def pack_large(env: Environment, seed: int) -> str:
     gib = LARGE_BYTES / (1 << 30)
     table = _Table()
     with _in_memory(env, LARGE_BYTES) as (memory, why):
-        world = World(env.service(SCHEDULER__SLOTS="2").start(), source, [env.scratch, memory])
+        world = World(env.service(SCHEDULER__SLOTS="2"), source, [env.scratch, memory])
         plain, runs = [], []
         for _ in range(RUNS):
             plain.append(_plain_write(memory, LARGE_BYTES) / gib)
@@ -246,7 +246,7 @@ def pack_same_bytes(env: Environment, seed: int) -> str:
     combinations = _same_for_all_shapes(env.scratch / "shapes", chance)
     source, output, wanted = (env.scratch / name for name in ("source", "out", "wanted"))
     _make_file(source / "large.bin", INTERRUPTED_BYTES, chance)
-    service = env.service(RETRY__LADDER_SECONDS="0", RETRY__MAX_RETRIES="10").start()
+    service = env.service(RETRY__LADDER_SECONDS="0", RETRY__MAX_RETRIES="10")
     world = World(service, source, [env.scratch])
     world.end_of(world.client.submit("pack", {"job": world.job(wanted)}))
     loss, done, runs = Loss(service), {"pause": 0, "task": 0}, 0
