@@ -206,20 +206,37 @@ class Bench:
     ) -> None:
         """Run all programs in turn; add a row for each of ours with each other, and one for each that stands alone.
 
-        With ``same`` (what the results are) all results that are not empty must be equal.
+        With ``same`` (what the results are) all results that are not empty must be equal. Whole rounds that were taken before
+        an interruption become rows too.
 
         Raises:
             Differs: they are not.
         """
         programs = [*ours, *others, *alone]
         samples: dict[str, list[Sample]] = {program.name: [] for program in programs}
-        for number in range(rounds or self.rounds):
-            for program in programs if number % 2 == 0 else programs[::-1]:
-                samples[program.name].append(program.run())
+        try:
+            for number in range(rounds or self.rounds):
+                taken = {p.name: p.run() for p in (programs if number % 2 == 0 else programs[::-1])}
+                for name, sample in taken.items():
+                    samples[name].append(sample)
+        finally:
+            if all(samples.values()):
+                self._tell(group, unit, ours, others, alone, same, samples)
+
+    def _tell(
+        self,
+        group: str,
+        unit: str,
+        ours: Sequence[Program],
+        others: Sequence[Program],
+        alone: Sequence[Program],
+        same: str,
+        samples: Mapping[str, Sequence[Sample]],
+    ) -> None:
         results = {name: {s.result for s in taken if s.result} for name, taken in samples.items()}
         if same and len(set().union(*results.values())) > 1:
             raise Differs(f"{group}: {same} differs: {results}")
-        sides = {program.name: _side(program, samples[program.name]) for program in programs}
+        sides = {program.name: _side(program, samples[program.name]) for program in (*ours, *others, *alone)}
         pairs = [(mine, other) for mine in ours for other in others]
         for mine, other in pairs:
             equal = same if results[mine.name] and results[other.name] else ""
