@@ -206,8 +206,8 @@ class Bench:
     ) -> None:
         """Run all programs in turn; add a row for each of ours with each other, and one for each that stands alone.
 
-        With ``same`` (what the results are) all results that are not empty must be equal. Whole rounds that were taken before
-        an interruption become rows too.
+        With ``same`` (what the results are) all results that are not empty must be equal. Whole rounds that were taken
+        before an interruption become rows too.
 
         Raises:
             Differs: they are not.
