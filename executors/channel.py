@@ -90,11 +90,25 @@ class Channel:
         self._sock = sock
         self._decoder = Decoder()
         self._frames: list[Frame] = []
+        self._corked: list[bytes] | None = None
         self._poll = select.poll()
         self._poll.register(sock.fileno(), select.POLLIN)
 
+    def cork(self) -> None:
+        """Keep what is sent from here on, until ``uncork`` or a wait for an answer: it arrives as one piece."""
+        self._corked = []
+
+    def uncork(self) -> None:
+        """Send what was kept. Raises ChannelClosed."""
+        kept, self._corked = self._corked, None
+        if kept:
+            self.send(b"".join(kept))
+
     def send(self, data: bytes) -> None:
         """Send encoded frames. Raises ChannelClosed when nobody listens any more."""
+        if self._corked is not None:
+            self._corked.append(data)
+            return
         try:
             self._sock.sendall(data)
         except OSError as error:
@@ -105,6 +119,7 @@ class Channel:
         while not self._frames:
             if not wait and not self._poll.poll(0):
                 return None
+            self.uncork()
             try:
                 data = self._sock.recv(_READ_BYTES)
             except OSError as error:

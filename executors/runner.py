@@ -38,6 +38,7 @@ def run(attempt: Attempt, channel: Channel) -> End:
         executor = registry.get(attempt.executor)
         context = ChannelContext(attempt, dict(attempt.params), channel)
         rows = _result(executor, executor.run(context))
+        channel.cork()  # its last words and its end are one piece
         context.finish(rows=True)
         end = End(ending=Ending.SUCCEEDED, rows=rows)
     except BaseException as error:
@@ -46,6 +47,7 @@ def run(attempt: Attempt, channel: Channel) -> End:
         if context is not None and end.ending is not Ending.SUCCEEDED:
             context.finish(rows=False)
         end = _send(end, channel)
+        channel.uncork()
     except (StopRequested, ChannelClosed):
         pass  # nobody listens any more
     return end

@@ -1,9 +1,11 @@
 """The one writer: all changes of the service go through one native thread with a connection of its own.
 
-It takes queued changes, runs each in a savepoint, commits them together and tells each caller how it went: nothing is
-answered before the commit that it promises. Changes that bring files of rows (``attach``) come one at a time, after the
-small ones that wait. Under gevent the thread is a real one: it touches no patched lock, logs nothing and shares nothing
-with the greenlets but a native queue (docs/adr/0002).
+It takes queued changes, commits them together and tells each caller how it went: nothing is answered before the commit that
+it promises. When one of them fails, all are undone and carried out once more, each in a savepoint, so that only the one that
+failed is left out: a change may run twice, and touches nothing but the database. A patient change, one that nobody waits
+for, gives others a few milliseconds to share its commit. Changes that bring files of rows (``attach``) come one at a time,
+after the small ones that wait. Under gevent the thread is a real one: it touches no patched lock, logs nothing and shares
+nothing with the greenlets but a native queue (docs/adr/0002).
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +28,7 @@ T = TypeVar("T")
 Change = Callable[[Tx], T]
 
 MAX_BATCH = 200
+PATIENCE_SECONDS = 0.004
 
 
 class Threads(Protocol):
@@ -74,6 +78,7 @@ class _Item:
     change: Change[Any]
     done: Callable[[Outcome], None]
     attach: Sequence[Path] = ()
+    patient: bool = False
     outcome: Outcome = Outcome()
 
 
@@ -105,11 +110,13 @@ class Writer:
         change: Change[Any],
         done: Callable[[Outcome], None] | None = None,
         attach: Sequence[Path] = (),
+        *,
+        patient: bool = False,
     ) -> None:
         """Queue a change; ``done`` hears of it after its commit and must not wait."""
         if self._closed:
             raise Closing
-        self._queue.put(_Item(change, done or (lambda outcome: None), attach))
+        self._queue.put(_Item(change, done or (lambda outcome: None), attach, patient))
 
     def call(self, change: Change[T], attach: Sequence[Path] = ()) -> T:
         """Carry out a change and return what it returned, after its commit.
@@ -168,31 +175,42 @@ class Writer:
             self._threads.call_soon(lambda: self._failed(broken))
 
     def _take(self, batch: list[_Item], waiting: deque[_Item]) -> bool:
-        """Fill ``batch`` with what is queued (waits only when there is nothing at all to do)."""
-        block = not waiting
+        """Fill ``batch`` with what is queued; waits when there is nothing at all to do, or nothing that is in a hurry."""
+        wait: float | None = 0.0 if waiting else None  # seconds; None = for ever
+        until = 0.0
         while len(batch) < MAX_BATCH:
             try:
-                item = self._queue.get(block and not batch)
+                item = self._queue.get(wait != 0.0, wait)
             except queue.Empty:
                 return False
             if item is None:
                 return True
             if item.attach:
                 waiting.append(item)
-                block = False
             else:
                 batch.append(item)
+            if not item.patient or item.attach:
+                wait = 0.0
+            elif wait != 0.0:
+                now = time.monotonic()
+                until = until or now + PATIENCE_SECONDS
+                wait = max(0.0, until - now)
         return False
 
     def _commit(self, connection: sqlite3.Connection, batch: list[_Item]) -> None:
+        tx = Tx(connection)
         try:
             connection.execute("BEGIN IMMEDIATE")
-            tx = Tx(connection)
-            if len(batch) == 1:
-                self._alone(connection, tx, batch[0])
-            else:
+            try:
                 for item in batch:
-                    self._one(connection, tx, item)
+                    item.outcome = Outcome(item.change(tx))
+            except Exception as error:
+                _raise_if_of_the_disk(error)
+                connection.execute("ROLLBACK")
+                item.outcome = Outcome(error=error)
+                if len(batch) > 1:
+                    self._one_by_one(connection, tx, batch)
+            else:
                 connection.execute("COMMIT")
         except sqlite3.OperationalError as error:  # any other error of the database ends the service
             _roll_back(connection)
@@ -203,28 +221,19 @@ class Writer:
         self.changes += len(batch)
         self._threads.call_soon(partial(_tell, batch))
 
-    def _alone(self, connection: sqlite3.Connection, tx: Tx, item: _Item) -> None:
-        """Carry out the only change of a transaction, which is its savepoint then, and commit or undo it."""
-        try:
-            item.outcome = Outcome(item.change(tx))
-        except Exception as error:
-            if isinstance(error, sqlite3.OperationalError) and not _of_the_statement(error):
-                raise
-            connection.execute("ROLLBACK")
-            item.outcome = Outcome(error=error)
-        else:
-            connection.execute("COMMIT")
-
-    def _one(self, connection: sqlite3.Connection, tx: Tx, item: _Item) -> None:
-        connection.execute("SAVEPOINT one")
-        try:
-            item.outcome = Outcome(item.change(tx))
-        except Exception as error:
-            if isinstance(error, sqlite3.OperationalError) and not _of_the_statement(error):
-                raise  # a full disk, an I/O error: the whole batch
-            connection.execute("ROLLBACK TO one")
-            item.outcome = Outcome(error=error)
-        connection.execute("RELEASE one")
+    def _one_by_one(self, connection: sqlite3.Connection, tx: Tx, batch: list[_Item]) -> None:
+        """Commit a batch of which a change fails: each once more, in a savepoint of its own."""
+        connection.execute("BEGIN IMMEDIATE")
+        for item in batch:
+            connection.execute("SAVEPOINT one")
+            try:
+                item.outcome = Outcome(item.change(tx))
+            except Exception as error:
+                _raise_if_of_the_disk(error)
+                connection.execute("ROLLBACK TO one")
+                item.outcome = Outcome(error=error)
+            connection.execute("RELEASE one")
+        connection.execute("COMMIT")
 
     def _commit_attached(self, connection: sqlite3.Connection, item: _Item) -> None:
         attached = 0
@@ -263,6 +272,12 @@ def _tell(batch: list[_Item]) -> None:
 def _roll_back(connection: sqlite3.Connection) -> None:
     if connection.in_transaction:
         connection.execute("ROLLBACK")
+
+
+def _raise_if_of_the_disk(error: Exception) -> None:
+    """Raise again what concerns the whole transaction (a full disk, an I/O error), not one change."""
+    if isinstance(error, sqlite3.OperationalError) and not _of_the_statement(error):
+        raise error
 
 
 def _of_the_statement(error: sqlite3.OperationalError) -> bool:

@@ -86,6 +86,7 @@ class Changes:
         *,
         first: Callable[[Tx], None] | None = None,
         attach: Sequence[Path] = (),
+        patient: bool = False,
     ) -> list[Done]:
         """Carry out all orders in one transaction, ``first`` before them; return how each went, after the commit.
 
@@ -113,7 +114,7 @@ class Changes:
             box.append(outcome)
             event.set()
 
-        self._writer.post(change, told, attach)
+        self._writer.post(change, told, attach, patient=patient)
         event.wait()
         done: list[Done] = box[0].get()[0]
         return done

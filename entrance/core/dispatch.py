@@ -333,7 +333,7 @@ class Dispatcher:
 
         orders = [Order(task_id=p.id, event=Picked(), with_it=load) for p in picks]
         try:
-            done = self.changes.carry_out(orders)
+            done = self.changes.carry_out(orders, patient=True)
         except (NotStored, Closing):
             with self._lock:
                 for pick in picks:
@@ -437,7 +437,7 @@ class Dispatcher:
 
     def _settle_log(self, task_id: int, seal: Seal) -> None:
         if self._logs.close(task_id, seal, self._offload):
-            self._writer.post(lambda tx: store.strike_log_body(tx, task_id))
+            self._writer.post(lambda tx: store.strike_log_body(tx, task_id), patient=True)
 
 
 class _Timed:

@@ -388,7 +388,7 @@ class Intake:
                 store.add_result(tx, task_id, *rows)
 
         order = Order(task_id=task_id, event=_event(live.key.number, end), ending=end.ending.value, with_it=result)
-        return self._changes.carry_out([order], first=numbers, attach=[s.path for s in slices])
+        return self._changes.carry_out([order], first=numbers, attach=[s.path for s in slices], patient=True)
 
 
 def _event(attempt: int, end: End) -> Event:

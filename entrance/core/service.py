@@ -619,11 +619,11 @@ class TaskService:
         now = self._clock.now()
 
         def change(tx: Tx) -> list[bool]:
+            changed[:] = [task.id for _, task in found]
             for _, task in found:
                 changed.extend(
                     child.id for child in store.descendants(tx, task.id) if store.set_priority(tx, child.id, priority, now)
                 )
-            changed.extend(task.id for _, task in found)
             return [store.set_priority(tx, task.id, priority, now) for _, task in found]
 
         changed: list[int] = []

@@ -13,14 +13,15 @@ JSON):
               {"ev": "exit", "key": K, "status": as os.waitstatus_to_exitcode, "cpu": seconds, "rss": bytes}
 
 How nothing is left behind: every task leads a process group and is a child subreaper, so what it starts stays below it,
-however it detaches. When the task ends, its orphans come to the fork server, a subreaper too, where every child that is no living
-task is a leftover and is killed. ``exit`` is sent when the last of them is gone. When the control socket ends, the service
-is gone: everything is killed, then the fork server ends. It must be killed itself before tasks outlive it, and then they
-die with it (PR_SET_PDEATHSIG), and the service adopts and ends what they leave.
+however it detaches. When the task ends, its orphans come to the fork server, a subreaper too, where every child that is no
+living task is a leftover and is killed. ``exit`` is sent when the last of them is gone. When the control socket ends, the
+service is gone: everything is killed, then the fork server ends. It must be killed itself before tasks outlive it, and then
+they die with it (PR_SET_PDEATHSIG), and the service adopts and ends what they leave.
 """
 
 from __future__ import annotations
 
+import _signal  # ``signal.signal`` without its enumerations, which cost a forked process eighty pages
 import argparse
 import array
 import gc
@@ -35,6 +36,7 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,9 +66,10 @@ class _Exit:
 class ForkServer:
     """The loop around one control socket."""
 
-    def __init__(self, control: socket.socket, instance: str) -> None:
+    def __init__(self, control: socket.socket, instance: str, fork: Callable[[], int] = os.fork) -> None:
         self._control = control
         self._instance = instance
+        self._fork = fork
         self._pid = os.getpid()
         self._tasks: dict[int, str] = {}
         self._pids: dict[str, int] = {}
@@ -119,7 +122,7 @@ class ForkServer:
 
     def _start(self, key: str, descriptors: list[int]) -> None:
         try:
-            pid = os.fork()
+            pid = self._fork()
         except OSError as error:
             self._say({"ev": "refused", "key": key, "why": os.strerror(error.errno or 0)})
             pid = -1
@@ -141,14 +144,13 @@ class ForkServer:
             processes.adopt_orphans()
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
-                signal.signal(number, signal.SIG_DFL)
+                _signal.signal(number, _signal.SIG_DFL)
             os.nice(NICE)
             os.dup2(output, 1)
             os.dup2(errors, 2)
             for descriptor in (self._control.fileno(), self._wake, self._waker, output, errors):
                 os.close(descriptor)
             os.environ[processes.MARKER] = f"{self._instance}/{key}"
-            os.environ.pop("OPENBLAS_NUM_THREADS", None)
             _prefer_to_kill()
             if "numpy.random" in sys.modules:
                 sys.modules["numpy.random"].seed()
@@ -299,14 +301,15 @@ def main() -> NoReturn:
     control.setblocking(True)
     control.set_inheritable(False)
     processes.adopt_orphans()
+    processes.step_back(NICE)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
-    processes.step_back(NICE)
     _preload(list(filter(None, options.preload.split(","))), list(filter(None, options.executors.split(","))))
+    os.environ.pop("OPENBLAS_NUM_THREADS", None)  # was for numpy's import; a task has threads of its own
     _warm_up()
     gc.collect()
     gc.freeze()
-    ForkServer(control, options.instance).serve()
+    ForkServer(control, options.instance, processes.bare_fork if options.executors else os.fork).serve()
 
 
 if __name__ == "__main__":

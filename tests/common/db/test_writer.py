@@ -93,6 +93,22 @@ def test_changes_that_wait_are_committed_together_and_in_order(desk: Desk) -> No
     assert desk.writer.commits == before + 2  # the one that was held, and all others
 
 
+def test_patient_changes_share_the_commit_of_one_that_is_not(desk: Desk) -> None:
+    before = desk.writer.commits
+    told: list[str] = []
+    for text in ("one", "two"):
+        desk.writer.post(note(text), lambda outcome, t=text: told.append(t), patient=True)  # type: ignore[misc]
+    desk.writer.call(note("three"))
+    assert told == ["one", "two"] and desk.notes() == ["one", "two", "three"]
+    assert desk.writer.commits == before + 1
+
+
+def test_a_patient_change_is_committed_without_any_other(desk: Desk) -> None:
+    done = threading.Event()
+    desk.writer.post(note("one"), lambda outcome: done.set(), patient=True)
+    assert done.wait(10) and desk.notes() == ["one"]
+
+
 def test_nobody_is_told_before_the_commit(desk: Desk) -> None:
     seen: list[list[str]] = []
     done = threading.Event()

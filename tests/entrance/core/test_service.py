@@ -344,8 +344,8 @@ def test_a_task_paused_and_resumed_between_pick_and_start_runs_once(life: Any) -
     seen: list[str] = []
     posted: list[threading.Thread] = []
 
-    def noted(*change: Any) -> None:
-        post(*change)
+    def noted(*change: Any, **more: Any) -> None:
+        post(*change, **more)
         posted.append(threading.current_thread())
 
     def slow(orders: Any, **more: Any) -> Any:
