@@ -73,7 +73,7 @@ def markdown(told: Mapping[str, Any]) -> str:
     lines = [" · ".join(lines), ""]
     for group in dict.fromkeys(row["group"] for row in told["rows"]):
         rows = [_cells(row) for row in told["rows"] if row["group"] == group]
-        head = (group, "rate", "beside", "rate", "times (from - to)", "CPU", "peak MiB", "equal")
+        head = (group, "rate", "beside", "rate", "times (from - to)", "CPU", "times", "peak MiB", "equal")
         lines += [*_table(head, rows), ""]
     if told["memory"]:
         kinds = list(dict.fromkeys(kind for peaks in told["memory"].values() for kind in peaks))
@@ -95,6 +95,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         _rate(row["unit"], other) if other else "",
         f"**{_short(ratio[0])}** ({_short(ratio[1])} - {_short(ratio[2])})" if ratio else "",
         _both(_cpu(row["unit"], ours), _cpu(row["unit"], other)),
+        _less_cpu(ours, other),
         _both(_peak(ours), _peak(other)),
         row["same"],
     )
@@ -109,6 +110,13 @@ def _cpu(unit: str, side: Mapping[str, Any] | None) -> str:
         return ""
     each = side["cpu_seconds"] / side["amount"]
     return f"{each * GIB:.2f} s/GiB" if unit == "bytes" else f"{each * 1e6:.0f} µs"
+
+
+def _less_cpu(ours: Mapping[str, Any], other: Mapping[str, Any] | None) -> str:
+    """How many times our CPU seconds the other's are."""
+    if other is None or not ours["cpu_seconds"] or not other["cpu_seconds"]:
+        return ""
+    return _short(other["cpu_seconds"] / other["amount"] / (ours["cpu_seconds"] / ours["amount"]))
 
 
 def _peak(side: Mapping[str, Any] | None) -> str:
