@@ -140,6 +140,9 @@ class _Run:
         self._stop = threading.Event()
         self._desk = Desk(self._stop)
         self._book, self._first_items = Book.load(ctx.checkpoint)
+        self._book.open.update(
+            {item.path: item for item in self._first_items}
+        )  # also in the first checkpoint of this attempt
         self._warned: list[tuple[str, str]] = []  # by the listing's thread
         self._warnings = 0
         self._rows: list[Sequence[Any]] = []
@@ -196,8 +199,6 @@ class _Run:
 
     def _copy_all(self, listing: Listing, pool: Pool, names: _Names) -> None:
         ctx, book = self._ctx, self._book
-        for known in self._first_items:
-            book.open[known.path] = known
         waiting = list(self._first_items)
         stepped = 0.0
         while True:

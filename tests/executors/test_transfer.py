@@ -281,6 +281,20 @@ def test_a_download_goes_on_after_a_pause_where_it_was(copies: Copies) -> None:
     assert tree(target) == {"big": data}
 
 
+def test_a_file_that_was_on_its_way_is_not_forgotten_by_an_attempt_that_has_just_begun(copies: Copies) -> None:
+    data = os.urandom(40 * MIB)
+    (copies.local("source") / "big").write_bytes(data)
+    bucket = copies.bucket("bucket")
+    task = copies.add("source", "bucket")
+    bytes_done = lambda: copies.harness.reports[task.id].last[0] if task.id in copies.harness.reports else 0  # noqa: E731
+    copies.paused(task, lambda: bytes_done() > 0)
+    steps = copies.harness.reports[task.id].steps
+    copies.paused(task, lambda: copies.harness.reports[task.id].steps == steps + 1)  # with one checkpoint of its own
+    done = copies.go_on(task)
+    assert (done.state, done.reason) == (State.SUCCEEDED, None)
+    assert content(bucket) == {"big": data}
+
+
 class Slow:
     """A bucket behind a proxy that counts parts."""
 
