@@ -62,11 +62,11 @@ class Place:
     warnings: int = 0
     done: bool = False
 
-    @classmethod
-    def load(cls, state: bytes) -> Place:
-        """Return what a checkpoint says, also one of an earlier version, which may say more."""
-        known = {each.name for each in fields(cls)}
-        return cls(**{name: value for name, value in json.loads(state).items() if name in known})
+
+def load_place(state: bytes) -> Place:
+    """Return what a checkpoint says, also one of an earlier version, which may say more."""
+    known = {each.name for each in fields(Place)}
+    return Place(**{name: value for name, value in json.loads(state).items() if name in known})
 
 
 @dataclass(eq=False, slots=True)
@@ -123,7 +123,7 @@ class Walk:
         self._preparation, self._source, self._record = preparation, source, storage
         self._storage: Storage = ctx.storage(storage.name)
         self._split = estimate.split_size(preparation.max_size)
-        self.place = Place.load(ctx.checkpoint) if ctx.checkpoint else Place()
+        self.place = load_place(ctx.checkpoint) if ctx.checkpoint else Place()
         self._grouping = Grouping(preparation.max_size, estimate=self.place.estimate, count=self.place.count)
         self._group = Group(self.place.group) if self.place.group else None
         self._queue: deque[Folder] = deque()

@@ -327,7 +327,7 @@ def test_an_empty_source_says_so(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_an_earlier_version_is_understood() -> None:
-    place = walking.Place.load(b'{"position": 2, "end": 5, "first_file": 1, "last_file": 9, "new_files": 9}')
+    place = walking.load_place(b'{"position": 2, "end": 5, "first_file": 1, "last_file": 9, "new_files": 9}')
     assert place == walking.Place(position=2, end=5, new_files=9)
 
 
