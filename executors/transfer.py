@@ -140,9 +140,7 @@ class _Run:
         self._stop = threading.Event()
         self._desk = Desk(self._stop)
         self._book, self._first_items = Book.load(ctx.checkpoint)
-        self._book.open.update(
-            {item.path: item for item in self._first_items}
-        )  # also in the first checkpoint of this attempt
+        self._book.open.update({item.path: item for item in self._first_items})  # also in its first checkpoint
         self._warned: list[tuple[str, str]] = []  # by the listing's thread
         self._warnings = 0
         self._rows: list[Sequence[Any]] = []
