@@ -67,10 +67,6 @@ class Tier:
         return NativeKernel(library, description, leaves=self.leaves)
 
 
-def _avx512_target(host: Host) -> Target:
-    return Target(cpu="x86-64-v4", features="+avx512vbmi2" if "avx512vbmi2" in host.features else "")
-
-
 def _avx512_ir(_: Host) -> str:
     return lanes_ir.module(lanes_ir.Shape(lanes=16, ternary_logic=True, leaves=True))
 
@@ -92,7 +88,7 @@ LADDER = (
     Tier(
         name="avx512",
         needs=frozenset({"avx512f", "avx512bw", "avx512vl", "avx512dq"}),
-        target=_avx512_target,
+        target=lambda _: Target(cpu="x86-64-v4"),
         ir=_avx512_ir,
         leaves=True,
     ),
