@@ -11,7 +11,7 @@ interleaved where two are to be had, because one alone waits for its own latenci
 * FR32 takes 16 bytes of each lane at a time straight into their place; a funnel shift and half a transposition are left.
 
 A node in 16 lanes is 2,640 vector operations: 41 cycles a node at best with four vector units of 512 bits (AMD Zen 5), 83
-with two (Intel's Golden Cove, where 84 are reached), FR32 not counted.
+with two (Intel's Golden Cove, where 84 to 94 were measured), FR32 not counted.
 
 ::
 
