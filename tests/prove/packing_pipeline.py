@@ -49,8 +49,8 @@ def _make_file(path: Path, size: int, chance: random.Random) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     block = chance.randbytes(8 << 20)
     with path.open("wb") as file:
-        for n in range(size // len(block)):
-            file.write(n.to_bytes(8, "little") + block[8:])
+        for at in range(0, size, len(block)):
+            file.write((at.to_bytes(8, "little") + block[8:])[: size - at])
     return path
 
 
@@ -200,8 +200,8 @@ def pack_large(env: Environment, seed: int) -> str:
             runs.append(world.pack(memory / "out"))
         table.add("CAR in memory, H", _median(r.rate for r in runs), least=0.75)
         table.add("CPU s/GiB", _median(r.cpu_seconds / gib for r in runs), most=1.4)
-        table.add("(of them what a plain write takes", _median(plain))
-        table.add(") memory MiB", max(r.memory for r in runs) / (1 << 20), most=250)
+        table.add("of a plain write", _median(plain))
+        table.add("memory MiB", max(r.memory for r in runs) / (1 << 20), most=250)
         inline = [world.pack(None) for _ in range(RUNS)]
         table.add("hash-only, H", _median(r.rate for r in inline), least=1.0)
         table.add("CPU s/GiB", _median(r.cpu_seconds / gib for r in inline), most=1.4)
