@@ -1,8 +1,8 @@
 """Runs the simulation: ``PYTHONPATH=.:tests python -m simulation --events N [--seed S] [--trace FROM..TO] [--jobs N]``.
 
-Of all events one in sixteen is one of the whole service (``whole``), the rest are of the pure core (``world``). Prints the
-figures and ends with 0, or says how an invariant broke and how to see it again, and ends with 1. With ``--trace`` each event
-of that stretch is printed with the state of its task before and after; only the world that it lies in is run.
+One event in thirty-two is one of the whole service (``whole``), the others are of the pure core (``world``). Prints the
+figures and ends with 0, or says how an invariant broke and how to see it again, and ends with 1. With ``--trace`` each
+event of that stretch is printed with the state of its task before and after; only its world is run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from simulation.world import EVENTS_PER_WORLD, SimulationFailed, World, describe
 
 from entrance.dialects.linkis.wire import status_word
 
-WHOLE_SHARE = 16
+WHOLE_SHARE = 32
 
 Job = tuple[bool, str, int]  # whether it is a whole service, seed of the world, events
 
