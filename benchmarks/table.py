@@ -42,7 +42,7 @@ def machine(scratch: Path) -> dict[str, str]:
         "cpu": cpu[0] if cpu else platform.machine(),
         "cores": str(os.cpu_count()),
         "memory": f"{psutil.virtual_memory().total / GIB:.0f} GiB",
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "kernel": kernel.describe(loaded),
         "python": platform.python_version(),
         "llvmlite": version("llvmlite") if loaded.description.tier != "portable" else "",
