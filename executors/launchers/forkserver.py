@@ -21,7 +21,6 @@ they die with it (PR_SET_PDEATHSIG), and the service adopts and ends what they l
 
 from __future__ import annotations
 
-import _signal  # ``signal.signal`` without its enumerations, which cost a forked process eighty pages
 import argparse
 import array
 import gc
@@ -52,6 +51,8 @@ OOM_SCORE = 500  # of 1000: a task goes before the service when memory runs out
 DATAGRAM_BYTES = 128 << 10
 END_SECONDS = 10.0
 _DESCRIPTORS = 3
+_DEFAULT = int(signal.SIG_DFL)
+_set_signal = importlib.import_module("_signal").signal  # without its enumerations, which cost a forked process eighty pages
 _WARM_UP_RUNS = 20  # enough for the interpreter to specialise the code
 
 
@@ -144,7 +145,7 @@ class ForkServer:
             processes.adopt_orphans()
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
-                _signal.signal(number, _signal.SIG_DFL)
+                _set_signal(number, _DEFAULT)
             os.nice(NICE)
             os.dup2(output, 1)
             os.dup2(errors, 2)
