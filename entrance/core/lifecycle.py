@@ -304,7 +304,10 @@ class Core:
     def _flush_logs(self) -> None:
         while not self._closing.wait(FLUSH_SECONDS):
             if self.logs.dirty():
-                self._guarded("log files cannot be written", lambda: self.logs.flush(self._runtime.offload))
+                self._guarded("log files cannot be written", self._flush_waiting)
+
+    def _flush_waiting(self) -> None:
+        self.logs.flush(self._runtime.offload, waiting_seconds=FLUSH_SECONDS)
 
     def _flush_reports(self) -> None:
         while not self._closing.wait(1.0):

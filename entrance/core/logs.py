@@ -4,7 +4,8 @@
     {folder}/{id // 10000}/{id}.idx    offset of every 256th line, eight bytes each, little-endian
 
 A log begins with lines that follow from the task's row (``head``), so a task that nobody has run has a log and no file.
-What is appended waits in memory for at most ``FLUSH_SECONDS``; readers see only what is in the file. A log is sealed by the
+What is appended waits in memory for ``FLUSH_SECONDS``, at most twice as long, so that most logs of tasks that are quicker
+never have a file; readers see only what is in the file. A log is sealed by the
 writer thread within the transaction that ends its task: the last lines (of a small log: all) are committed with the end, and
 only then the file is appended or removed. Reading from line n costs the same wherever n is.
 """
@@ -113,7 +114,7 @@ class Logs:
     def __init__(self, folder: Path, instance: str, lock: AbstractContextManager[Any]) -> None:
         self._folder, self._instance, self._lock = folder, instance, lock
         self._open: dict[int, _Open] = {}
-        self._dirty: set[int] = set()
+        self._dirty: dict[int, float] = {}  # since when lines of a log wait
         folder.mkdir(parents=True, exist_ok=True)
 
     # ---- writing
@@ -133,7 +134,7 @@ class Logs:
             log.waiting += len(block)
             log.said += len(block)
             if not log.sealed:
-                self._dirty.add(before.id)
+                self._dirty.setdefault(before.id, time.monotonic())
 
     def append_lines(self, before: Task, at: int, lines: Sequence[Line]) -> None:
         self.append(before, render(at, lines))
@@ -159,18 +160,21 @@ class Logs:
     def dirty(self) -> bool:
         return bool(self._dirty)
 
-    def flush(self, offload: Callable[..., Any], only: int | None = None) -> None:
+    def flush(self, offload: Callable[..., Any], only: int | None = None, *, waiting_seconds: float = 0.0) -> None:
         """Write what waits (of one log, or of all) into the files; ``offload`` runs the writing elsewhere.
+
+        Logs whose lines wait for less than ``waiting_seconds`` are left for later.
 
         Raises OSError when a file cannot be written; the lines stay in memory and are tried again.
         """
-        ids = [only] if only is not None else list(self._dirty)
+        until = time.monotonic() - waiting_seconds
+        ids = [only] if only is not None else [i for i, since in list(self._dirty.items()) if since <= until]
         failure: OSError | None = None
         for task_id in ids:
             with self._lock:
                 log = self._open.get(task_id)
                 if log is None or log.sealed or not log.blocks:
-                    self._dirty.discard(task_id)
+                    self._dirty.pop(task_id, None)
                     continue
                 if log.flushing:
                     continue  # by somebody else; what came since stays dirty
@@ -196,7 +200,7 @@ class Logs:
                     del log.blocks[:taken]
                     log.waiting = log.said - log.put
                     if not log.blocks:
-                        self._dirty.discard(task_id)
+                        self._dirty.pop(task_id, None)
         if failure is not None:
             raise failure
 
@@ -241,13 +245,13 @@ class Logs:
                 log.sealed = False
                 log.blocks += log.late
                 log.late.clear()
-                self._dirty.add(task_id)
+                self._dirty.setdefault(task_id, time.monotonic())
 
     def close(self, task_id: int, seal: Seal, offload: Callable[..., Any]) -> bool:
         """After the final commit: append the last lines to the file, or remove it. Returns whether the row's body may go."""
         with self._lock:
             log = self._open.pop(task_id, None)
-            self._dirty.discard(task_id)
+            self._dirty.pop(task_id, None)
         while log is not None and log.flushing:
             time.sleep(0.002)  # a flush that had begun before the end
         if log is None or log.begun:
@@ -277,7 +281,7 @@ class Logs:
         """Retention: the log goes."""
         with self._lock:
             self._open.pop(task_id, None)
-            self._dirty.discard(task_id)
+            self._dirty.pop(task_id, None)
         self._path(task_id).unlink(missing_ok=True)
         self._path(task_id).with_suffix(".idx").unlink(missing_ok=True)
 
