@@ -83,7 +83,7 @@ class _Item:
 
 
 class Writer:
-    """Owns the writing connection. ``failed`` is called once if the thread itself breaks; the service must end then."""
+    """Owns the writing connection. ``failed`` is called if the thread breaks or a ``done`` raises; the service must end."""
 
     def __init__(
         self,
@@ -219,7 +219,7 @@ class Writer:
                 item.outcome = outcome
         self.commits += 1
         self.changes += len(batch)
-        self._threads.call_soon(partial(_tell, batch))
+        self._threads.call_soon(partial(self._tell, batch))
 
     def _one_by_one(self, connection: sqlite3.Connection, tx: Tx, batch: list[_Item]) -> None:
         """Commit a batch of which a change fails: each once more, in a savepoint of its own."""
@@ -261,12 +261,17 @@ class Writer:
                 connection.execute(f"DETACH s{i}")
         self.commits += 1
         self.changes += 1
-        self._threads.call_soon(lambda: item.done(item.outcome))
+        self._threads.call_soon(partial(self._tell, [item]))
 
-
-def _tell(batch: list[_Item]) -> None:
-    for item in batch:
-        item.done(item.outcome)
+    def _tell(self, batch: list[_Item]) -> None:
+        """Let everybody know; one who cannot take it ends the service, and keeps nobody from hearing."""
+        for item in batch:
+            try:
+                item.done(item.outcome)
+            except Closing:  # it wished for another change, and the service goes
+                continue
+            except Exception as error:
+                self._failed(error)
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:

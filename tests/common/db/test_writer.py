@@ -109,6 +109,21 @@ def test_a_patient_change_is_committed_without_any_other(desk: Desk) -> None:
     assert done.wait(10) and desk.notes() == ["one"]
 
 
+def test_one_who_cannot_hear_keeps_nobody_from_hearing_and_ends_the_service(desk: Desk) -> None:
+    _, go_on = desk.held()
+    heard = threading.Event()
+
+    def deaf(outcome: Outcome) -> None:
+        raise ZeroDivisionError
+
+    desk.writer.post(note("one"), deaf)
+    desk.writer.post(note("two"), lambda outcome: heard.set())
+    go_on.set()
+    assert heard.wait(10)
+    assert [type(error) for error in desk.failures] == [ZeroDivisionError]
+    desk.failures.clear()
+
+
 def test_nobody_is_told_before_the_commit(desk: Desk) -> None:
     seen: list[list[str]] = []
     done = threading.Event()
