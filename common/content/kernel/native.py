@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +68,17 @@ class Tier:
         return NativeKernel(library, description, leaves=self.leaves)
 
 
+@cache  # up to 800 KiB of text, made in 17 ms: the fork server does it for all tasks
 def _avx512_ir(_: Host) -> str:
     return lanes_ir.module(lanes_ir.Shape(lanes=16, ternary_logic=True, leaves=True))
 
 
+@cache
 def _avx2_ir(_: Host) -> str:
     return lanes_ir.module(lanes_ir.Shape(lanes=8, ternary_logic=False, leaves=False))
 
 
+@cache
 def _shani_ir(host: Host) -> str:
     """Four messages where the instructions are pipelined deep enough (AMD Zen), else two.
 
