@@ -1,7 +1,8 @@
 """gevent's pywsgi with what a service on its own needs.
 
 * ``TCP_NODELAY``, and small answers in one send: head and body in two sends cost 40 ms of delayed acknowledgement each.
-* A turn for everybody: a peer whose next request is always there would never let the event loop run.
+* A turn for everybody: of many requests that are there at once, two are answered at each turn of the event loop. Answered
+  in one go they would hold up all else, and so would a peer whose next request is always there.
 * An idle limit, so that slow clients hold no connection for ever; event streams, which only write, live on.
 * Requests whose length could be read in two ways are refused and their connection is closed (request smuggling).
 * What is left of a body that was too large is not read to its end.
@@ -12,17 +13,21 @@ Imported by ``entrance.__main__`` alone, after the patching.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 import gevent
 from gevent import socket as sockets
+from gevent.hub import Waiter
 from gevent.pool import Pool
 from gevent.pywsgi import OldMessage, WSGIHandler, WSGIServer
 
 BACKLOG = 1024
 SMALL_ANSWER_BYTES = 64 << 10  # sent together with the head
 MAX_DISCARDED_BYTES = 16 << 20  # read of a refused body, so that the client sees the answer
+
+REQUESTS_A_TURN = 2  # of the event loop
 
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 64 << 10  # of one line
@@ -36,18 +41,42 @@ class Ambiguous(ValueError):
     """The length of a request can be read in more than one way."""
 
 
+class Turns:
+    """Lets those who wait go on in their order, a few at each turn of the event loop."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Waiter] = deque()
+        self._next = gevent.get_hub().loop.timer(0.0)
+
+    def wait(self) -> None:
+        """Return when it is this greenlet's turn."""
+        waiter = Waiter()
+        self._waiting.append(waiter)
+        if len(self._waiting) == 1:
+            self._next.start(self._turn)
+        waiter.get()
+
+    def _turn(self) -> None:
+        for _ in range(min(REQUESTS_A_TURN, len(self._waiting))):
+            self._waiting.popleft().switch(None)
+        self._next.stop()
+        if self._waiting:
+            self._next.start(self._turn)
+
+
 class FairHandler(WSGIHandler):  # type: ignore[misc]
     """One connection."""
 
     idle_seconds = 60
+    turns: Turns
 
     def handle(self) -> None:
         self.socket.settimeout(self.idle_seconds)
         super().handle()
 
-    def handle_one_request(self) -> Any:
-        gevent.sleep(0)
-        return super().handle_one_request()
+    def handle_one_response(self) -> None:
+        self.turns.wait()
+        super().handle_one_response()
 
     def _read_headers(self, lines: Any, seekable: int) -> Any:
         """Read the header lines up to the empty one (RFC 9112, section 5; folded lines are refused, as it asks).
@@ -133,5 +162,5 @@ def make_server(
     listener: sockets.socket, application: Callable[..., Any], *, connections: int, idle_seconds: int
 ) -> WSGIServer:
     """Return a server for at most ``connections`` at a time; ``start``, then ``stop(timeout)`` to let requests end."""
-    handler = type("Handler", (FairHandler,), {"idle_seconds": idle_seconds})
+    handler = type("Handler", (FairHandler,), {"idle_seconds": idle_seconds, "turns": Turns()})
     return WSGIServer(listener, application, log=None, spawn=Pool(connections), handler_class=handler)
