@@ -11,6 +11,7 @@ from entrance.dialects.linkis import dialect as linkis
 from entrance.dialects.singularity import dialect as singularity
 from entrance.web import ops
 from entrance.web.api import ErrorDesk, make_api
+from entrance.web.application import Application
 from entrance.web.auth import Auth
 from entrance.web.core import Core
 from entrance.web.dialect import Dialects
@@ -20,7 +21,7 @@ from entrance.web.state import EXTENSION, Web
 
 def create_app(core: Core) -> Flask:
     """Return the WSGI application of a service, with every dialect."""
-    app = Flask("entrance", static_folder=None)
+    app = Application("entrance", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = core.settings.limits.body_bytes + 1  # werkzeug cuts there and says nothing
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.strict_slashes = False

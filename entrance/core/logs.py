@@ -294,7 +294,7 @@ class Logs:
         """
         if row is not None and row[0] == 0:
             return _page_of(zlib.decompress(row[2]), from_line, limit, limit_bytes)
-        name = str(self._path(task.id))
+        name = f"{self._folder}/{task.id // 10_000}/{task.id}.log"
         try:
             fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:

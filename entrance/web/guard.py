@@ -13,6 +13,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -49,6 +50,7 @@ class Guard:
         self._names = {"localhost", settings.service.host.lower(), socket.gethostname().lower()}
         self._origins = frozenset(o.lower().rstrip("/") for o in settings.auth.allowed_origins)
         self._names.update(filter(None, (urlsplit(origin).hostname for origin in self._origins)))
+        self._our_host = lru_cache(maxsize=256)(self._is_our_host)
 
     def install(self, app: Flask) -> None:
         """Give every answer its headers. ``check`` is called by the application, in its own order."""
@@ -65,7 +67,7 @@ class Guard:
         if self._is_change(request) and not self._from_our_side(request, host):
             raise Forbidden("changes from another site are refused")
 
-    def _our_host(self, host: str) -> bool:
+    def _is_our_host(self, host: str) -> bool:
         try:
             parts = urlsplit(f"//{host}")
             name, _ = parts.hostname or "", parts.port

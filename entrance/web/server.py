@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import gevent
@@ -46,22 +47,27 @@ class Turns:
 
     def __init__(self) -> None:
         self._waiting: deque[Waiter] = deque()
+        self._gone_on = 0  # at this turn of the loop
         self._next = gevent.get_hub().loop.timer(0.0)
 
     def wait(self) -> None:
         """Return when it is this greenlet's turn."""
+        if not self._gone_on:
+            self._next.start(self._turn)
+        if self._gone_on < REQUESTS_A_TURN and not self._waiting:
+            self._gone_on += 1
+            return
         waiter = Waiter()
         self._waiting.append(waiter)
-        if len(self._waiting) == 1:
-            self._next.start(self._turn)
         waiter.get()
 
     def _turn(self) -> None:
-        for _ in range(min(REQUESTS_A_TURN, len(self._waiting))):
-            self._waiting.popleft().switch(None)
         self._next.stop()
-        if self._waiting:
+        self._gone_on = min(REQUESTS_A_TURN, len(self._waiting))
+        if self._gone_on:
             self._next.start(self._turn)
+        for _ in range(self._gone_on):
+            self._waiting.popleft().switch(None)
 
 
 class FairHandler(WSGIHandler):  # type: ignore[misc]
@@ -112,6 +118,15 @@ class FairHandler(WSGIHandler):  # type: ignore[misc]
         environ: dict[str, Any] = super().get_environ()
         environ["REQUEST_URI"] = self.path  # as it came, still percent-encoded: what signatures are made over
         return environ
+
+    def _sendall(self, data: bytes | bytearray) -> None:
+        sent = 0
+        if len(data) <= SMALL_ANSWER_BYTES and not self.response_use_chunked:
+            with suppress(OSError):  # said again by what follows
+                sent = self.socket.send(data)  # all of it, as a rule
+            self.response_length += sent
+        if sent < len(data):
+            super()._sendall(data[sent:])
 
     def _handle_client_error(self, ex: BaseException) -> tuple[str, bytes]:
         text = str(ex).encode("utf-8", "replace") if isinstance(ex, Ambiguous) else b"this is not a request of HTTP/1.1"
