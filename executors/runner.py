@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import json
+import sqlite3
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
@@ -26,6 +27,7 @@ from executors.launchers.base import Attempt, End, Ending
 
 MAX_RESULT_ROWS = 10_000
 _NO_SPACE = {errno.ENOSPC: "no space left on the device", errno.EDQUOT: "the disk quota is used up"}
+_SQLITE = {sqlite3.SQLITE_FULL: _NO_SPACE[errno.ENOSPC], sqlite3.SQLITE_IOERR: "a file of rows cannot be read or written"}
 
 
 def run(attempt: Attempt, channel: Channel) -> End:
@@ -81,6 +83,8 @@ def _end_of(error: BaseException, attempt: Attempt, context: ChannelContext | No
             return _failed(reason, may_pass=not files)
         case OSError() if error.errno in _NO_SPACE:
             return _failed(_NO_SPACE[error.errno], may_pass=True)
+        case sqlite3.OperationalError() if (kind := getattr(error, "sqlite_errorcode", 0) & 0xFF) in _SQLITE:
+            return _failed(_SQLITE[kind], may_pass=True)
         case SystemExit():
             return _failed("the executor called exit", may_pass=False)
     if context is not None:

@@ -1,6 +1,7 @@
 """What a task says, as frames on its channel: how often, in which order, and what happens when nobody listens."""
 
 import socket
+import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -230,6 +231,18 @@ def test_a_result_too_large_to_be_sent_fails_the_attempt(peer, tmp_path, monkeyp
     end = runner.run(an_attempt(tmp_path), Channel(peer.theirs))
     assert (end.ending, end.reason) == (Ending.FAILED, "the result rows are too large")
     assert peer.frames()[-1].header["reason"] == end.reason
+
+
+def test_a_full_disk_under_an_executors_own_database_may_pass(peer, tmp_path, monkeypatch):
+    def fill(executor, ctx):
+        database = sqlite3.connect(tmp_path / "scratch.sqlite")
+        database.execute("PRAGMA max_page_count = 2")  # as a disk with room for two pages
+        database.execute("CREATE TABLE rows (data)")
+        database.execute("INSERT INTO rows VALUES (?)", (bytes(1 << 20),))
+
+    monkeypatch.setattr(type(registry.get("echo")), "run", fill)
+    end = runner.run(an_attempt(tmp_path), Channel(peer.theirs))
+    assert (end.ending, end.reason, end.may_pass) == (Ending.FAILED, "no space left on the device", True)
 
 
 def test_the_runner_ends_quietly_when_nobody_listens(peer, tmp_path):
