@@ -117,7 +117,9 @@ def _to_disk(bench: Bench, sizes: Sizes, source: Path, running: Running) -> None
             command = ("dd", f"if={source / 'large.bin'}", f"of={output}", "bs=16M", "conv=fsync", "status=none")
             return run_program(*command)[0]
 
-        ours = lambda: running.submit(source, output).tasks["pack"]  # noqa: E731
+        def ours() -> Sample:
+            return running.submit(source, output).tasks["pack"]
+
         bench.compare(
             GROUP,
             "bytes",

@@ -7,12 +7,13 @@
     python peer_aleph.py hash FOLDER          the same without a CAR
 """
 
+import importlib
 import json
 import sys
 import time
 from pathlib import Path
 
-import aleph_cid  # type: ignore[import-not-found,unused-ignore]
+aleph_cid = importlib.import_module("aleph_cid")  # of an environment of its own
 
 READ_BYTES = 1 << 20
 

@@ -15,6 +15,10 @@ FILE_NAME = "ids.json"
 SLACK = 1000  # ids that may have been given since the file was written
 _TABLES = "SELECT name, seq FROM sqlite_sequence"
 _COUNTERS = "SELECT name, next FROM counters"
+_GO_ON = {  # how a kind of id goes on from another number: its row is made anew
+    "tables": ("DELETE FROM sqlite_sequence WHERE name = ?", "INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)"),
+    "counters": ("DELETE FROM counters WHERE name = ?", "INSERT INTO counters (name, next) VALUES (?, ?)"),
+}
 
 
 class IdMark:
@@ -28,15 +32,12 @@ class IdMark:
         """Let the database give no id that the file knows; return what was behind, with the number that it goes on from."""
         known, now = self._read(), _given(tx)
         behind: dict[str, int] = {}
-        for kind, table, column in (("tables", "sqlite_sequence", "seq"), ("counters", "counters", "next")):
+        for kind, (forget, give) in _GO_ON.items():
             for name, number in known.get(kind, {}).items():
                 if number > now[kind].get(name, 0):
                     behind[name] = number + SLACK
-                    tx.connection.execute(f"DELETE FROM {table} WHERE name = ?", (name,))  # noqa: S608
-                    tx.connection.execute(
-                        f"INSERT INTO {table} (name, {column}) VALUES (?, ?)",  # noqa: S608
-                        (name, behind[name]),
-                    )
+                    tx.connection.execute(forget, (name,))
+                    tx.connection.execute(give, (name, behind[name]))
         return behind
 
     def keep(self, tx: Tx) -> None:

@@ -286,8 +286,8 @@ def test_a_file_that_was_on_its_way_is_not_forgotten_by_an_attempt_that_has_just
     (copies.local("source") / "big").write_bytes(data)
     bucket = copies.bucket("bucket")
     task = copies.add("source", "bucket")
-    bytes_done = lambda: copies.harness.reports[task.id].last[0] if task.id in copies.harness.reports else 0  # noqa: E731
-    copies.paused(task, lambda: bytes_done() > 0)
+    reports = copies.harness.reports
+    copies.paused(task, lambda: task.id in reports and reports[task.id].last[0] > 0)
     steps = copies.harness.reports[task.id].steps
     copies.paused(task, lambda: copies.harness.reports[task.id].steps == steps + 1)  # with one checkpoint of its own
     done = copies.go_on(task)

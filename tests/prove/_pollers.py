@@ -11,6 +11,7 @@ import json
 import re
 import sys
 import time
+from functools import partial
 
 _LENGTH = re.compile(rb"\r\nContent-Length: *(\d+)", re.IGNORECASE)
 _AT = re.compile(rb'"fromLine": *(\d+)')
@@ -74,7 +75,7 @@ async def main(host: str, port: str, token: str, clients: int, seconds: float, t
     made = []
     for number in range(clients):
         _, client = await loop.create_connection(
-            lambda number=number: Client(head, tasks[number % len(tasks)]),  # type: ignore[misc]
+            partial(Client, head, tasks[number % len(tasks)]),
             host,
             int(port),
         )

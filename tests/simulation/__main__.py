@@ -13,6 +13,8 @@ import secrets
 import sys
 import time
 from collections import Counter
+from functools import partial
+from typing import Any
 
 from simulation.whole import EVENTS_PER_WHOLE, WholeFailed, run_whole, wholes
 from simulation.world import EVENTS_PER_WORLD, SimulationFailed, World, describe, worlds
@@ -50,6 +52,11 @@ def trace_whole(name: str, first: int, last: int) -> int:
     return 0
 
 
+def _tell(start: int, first: int, last: int, entry: Any) -> None:
+    if first <= start + entry[0] <= last:
+        print(describe(entry, start))
+
+
 def trace(seed: str, events: int, first: int, last: int) -> int:
     """Print events number ``first`` to ``last``."""
     for number, (name, most) in enumerate(worlds(seed, events)):
@@ -57,9 +64,7 @@ def trace(seed: str, events: int, first: int, last: int) -> int:
         if start > last or start + most < first:
             continue
         world = World(name, word=status_word)
-        world.told = lambda entry, start=start: (  # type: ignore[misc]
-            print(describe(entry, start)) if first <= start + entry[0] <= last else None
-        )
+        world.told = partial(_tell, start, first, last)
         try:
             world.run(most)
         except SimulationFailed as error:
