@@ -1,19 +1,24 @@
 """Lists of tasks: a page of those that a filter selects, and how many they are, in a database of any size.
 
-How many there are of each kind in each part of the ids is kept by the database itself (``task_counts``, by triggers):
-counting reads some thousand rows, and tells in which part a page begins. From there it is found by the index of the one
-thing that was asked for, by the index of the rarest one when that leaves few tasks, else by a walk over ``ix_tasks_list``,
-which holds all that a filter asks for. Only dates are counted, and walked to, task by task, from the nearer end.
+How many there are of each kind in each part of the ids is kept by the database itself (``task_counts``, by triggers), and
+between which dates the tasks of a part were created (``task_spans``): counting reads some thousand rows, and tells in which
+part a page begins. Only a part that a date cuts in two is counted task by task. From there the page is found by the index of
+the one thing that was asked for, by the index of the rarest one when that leaves few tasks, else by a walk over
+``ix_tasks_list``, which holds all that a filter asks for. A text is looked up once: among the names, which are few, and in
+the reasons, all of which are read.
 """
 
 from __future__ import annotations
 
+import json
+import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import and_, func, literal_column, or_, select
+from sqlalchemy import and_, case, func, or_, select
 from sqlalchemy.sql import ColumnElement
 
 from common.db import tables as t
@@ -23,9 +28,9 @@ from common.task import State, Task
 
 Condition = ColumnElement[bool]
 
-_PART_BITS = 17  # as the triggers have it
+_PART_BITS, _SPAN_BITS = 17, 16  # as the triggers have them
 _FEW = 20_000  # tasks that are quicker read and sorted than found on a walk
-_LIST, _DATES, _REASONS = "ix_tasks_list", "ix_tasks_created_at", "ix_tasks_reason"
+_LIST, _REASONS = "ix_tasks_list", "ix_tasks_reason"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +66,9 @@ class TaskFilter:
         return self.created_from is not None or self.created_to is not None
 
     @property
-    def _counted(self) -> bool:
-        """Whether ``task_counts`` (and the reasons) tell how many there are."""
-        return self.ids is None and self.parent_id is None and not self._dated
+    def _named(self) -> bool:
+        """Whether it names the tasks or their parent: they are few, and the database finds them by itself."""
+        return self.ids is not None or self.parent_id is not None
 
     @property
     def _kinds(self) -> int:
@@ -72,24 +77,38 @@ class TaskFilter:
         return sum(value is not None for value in asked)
 
 
-_c, _n = t.tasks.c, t.task_counts.c
+@dataclass(frozen=True, kw_only=True)
+class _Text:
+    """What a text selects: tasks with one of these names, and of the others those with these ids, in order."""
+
+    names: Mapping[str, Sequence[str]]  # by column
+    others: Sequence[int]
+
+    def has_name(self, c: Any) -> Condition:
+        return or_(*(c[column].in_(names) for column, names in self.names.items()))
+
+
+_c, _n, _s = t.tasks.c, t.task_counts.c, t.task_spans.c
 _COLUMNS = [_c[f.name] for f in fields(Task)]
-_part: ColumnElement[int] = _c.id.op(">>", is_comparison=False)(literal_column(str(_PART_BITS)))
 _COUNTS = Sql(select(_n.state, func.sum(_n.n)).where(_n.n > 0).group_by(_n.state))
+_NAMES = {name: Sql(select(_n[name]).distinct()) for name in ("user", "creator", "executor")}
+_SPANS = Sql(select(_s.part, _s.oldest, _s.newest))
 
 
 def page(tx: Tx, which: TaskFilter, offset: int, limit: int, *, oldest_first: bool = False) -> tuple[list[Task], int]:
     """Return a page of the tasks that are selected, newest first, and the number of all; both of one moment."""
     tx.connection.execute("BEGIN")
     try:
-        parts = _parts(tx, which) if which._counted else {}
-        total = sum(parts.values()) if which._counted else _count(tx, which)
+        text = _text(tx, which)
+        parts = None if which._named else _parts(tx, which, text)
+        total = _count(tx, _few(which)) if parts is None else sum(parts.values())
         if offset >= total or limit < 1:
             return [], total
         take = min(limit, total - offset)
         behind = total - offset - take
         from_the_end = behind < offset
-        ids = _ids(tx, which, min(offset, behind), take, ascending=oldest_first != from_the_end, parts=parts)
+        ascending = oldest_first != from_the_end
+        ids = _ids(tx, which, text, min(offset, behind), take, ascending=ascending, parts=parts)
         rows = tx.query(select(*_COLUMNS).where(_c.id.in_(ids)).order_by(_c.id if oldest_first else _c.id.desc()))
         return [tasks.from_row(row) for row in rows], total
     finally:
@@ -98,7 +117,7 @@ def page(tx: Tx, which: TaskFilter, offset: int, limit: int, *, oldest_first: bo
 
 def ids(tx: Tx, which: TaskFilter) -> list[int]:
     """Return the ids of all tasks that are selected, newest first."""
-    return _ids(tx, which, 0, -1, ascending=False)
+    return _ids(tx, which, _text(tx, which), 0, -1, ascending=False)
 
 
 def counts(tx: Tx) -> dict[State, int]:
@@ -109,58 +128,39 @@ def counts(tx: Tx) -> dict[State, int]:
 # ---- how many -----------------------------------------------------------------------------------------------------
 
 
-def _parts(tx: Tx, which: TaskFilter) -> dict[int, int]:
+def _parts(tx: Tx, which: TaskFilter, text: _Text | None) -> dict[int, int]:
     """Return how many tasks are selected in each part of the ids."""
-    names = [] if which.text is None else [_in_names(which.text)]
-    counted = select(_n.part, func.sum(_n.n)).where(_n.n > 0, *_kinds(which, _n), *names).group_by(_n.part)
-    found = Counter(dict(tx.query(counted)))
-    if which.text is not None:
-        others = [*_kinds(which, _c), *(~names for names in _of_names(tx, which.text))]
-        said = _by(select(_part, func.count()).select_from(t.tasks), _REASONS)
-        found.update(dict(tx.query(said.where(*_in_reason(which.text), *others).group_by(_part))))
-        if which.named is not None:
-            unsaid = func.coalesce(and_(*_in_reason(which.text)), 0) == 0
-            found[which.named >> _PART_BITS] += _count_rows(tx, [_c.id == which.named, unsaid, *others], None)
+    found: Counter[int] = Counter()
+    if text is None or text.names:
+        counted = select(_n.part, func.sum(_n.n)).where(_n.n > 0, *_kinds(which, _n), *_names(text, _n)).group_by(_n.part)
+        if which._dated:
+            whole, cut = _between(tx, which)
+            counted = counted.where(_n.part.in_(whole))
+            conditions = [*_kinds(which, _c), *_dates(which), *_names(text, _c)]
+            for part in cut:
+                within = (_c.id >= part << _PART_BITS, _c.id < (part + 1) << _PART_BITS)
+                found[part] = _count(tx, [*within, *conditions], _LIST)
+        found.update(dict(tx.query(counted)))
+    if text is not None:
+        found.update(task_id >> _PART_BITS for task_id in text.others)
     return found
 
 
-def _count(tx: Tx, which: TaskFilter) -> int:
-    if which._dated and which.ids is None and which.parent_id is None:
-        if which.text is None and which._kinds == (which.user is not None):
-            return _count_dated(tx, which)
-        return _count_rows(tx, _conditions(tx, which), _index(tx, which))
-    return _count_rows(tx, _conditions(tx, which), None)
+def _between(tx: Tx, which: TaskFilter) -> tuple[list[int], list[int]]:
+    """Return the parts of which all tasks lie between the dates, and those of which some may."""
+    first = -1 if which.created_from is None else which.created_from
+    last = 1 << 62 if which.created_to is None else which.created_to - 1
+    whole, cut = [], []
+    for part, oldest, newest in tx.all(_SPANS):
+        begin, end = oldest << _SPAN_BITS, ((newest + 1) << _SPAN_BITS) - 1
+        if begin >= first and end <= last:
+            whole.append(part)
+        elif end >= first and begin <= last:
+            cut.append(part)
+    return whole, cut
 
 
-def _count_dated(tx: Tx, which: TaskFilter) -> int:
-    """Count by the dates' index what lies between two dates, or what does not, whichever is less."""
-    first, last = _near(tx, which.created_from), _near(tx, which.created_to)
-    if which.created_from is not None and first is None:
-        return 0
-    newest = tx.query(select(func.max(_c.id)))[0][0] or 0
-    if (last or newest) - (first or 0) <= newest // 2:
-        return _count_rows(tx, _conditions(tx, which), _DATES)
-    found = _tally(tx, _kinds(which, _n))
-    if which.created_from is not None:
-        found -= _count_rows(tx, [*_kinds(which, _c), _c.created_at < which.created_from], _DATES)
-    if which.created_to is not None:
-        found -= _count_rows(tx, [*_kinds(which, _c), _c.created_at >= which.created_to], _DATES)
-    return found
-
-
-def _near(tx: Tx, at: int | None) -> int | None:
-    """Return the id of the first task of a date, where there is one."""
-    if at is None:
-        return None
-    rows = tx.query(select(_c.id).where(_c.created_at >= at).order_by(_c.created_at).limit(1))
-    return rows[0][0] if rows else None
-
-
-def _tally(tx: Tx, conditions: Sequence[Condition]) -> int:
-    return int(tx.query(select(func.coalesce(func.sum(_n.n), 0)).where(*conditions))[0][0])
-
-
-def _count_rows(tx: Tx, conditions: Sequence[Condition], index: str | None) -> int:
+def _count(tx: Tx, conditions: Sequence[Condition], index: str | None = None) -> int:
     return int(tx.query(_by(select(func.count()).select_from(t.tasks), index).where(*conditions))[0][0])
 
 
@@ -168,42 +168,62 @@ def _count_rows(tx: Tx, conditions: Sequence[Condition], index: str | None) -> i
 
 
 def _ids(
-    tx: Tx, which: TaskFilter, offset: int, limit: int, *, ascending: bool, parts: Mapping[int, int] | None = None
+    tx: Tx,
+    which: TaskFilter,
+    text: _Text | None,
+    offset: int,
+    limit: int,
+    *,
+    ascending: bool,
+    parts: Mapping[int, int] | None = None,
 ) -> list[int]:
-    statement = _by(select(_c.id), _index(tx, which)).where(*_conditions(tx, which))
+    if which._named:
+        return _walk(tx, _few(which), offset, limit, ascending)
+    if text is not None and not text.names:
+        ordered = text.others if ascending else text.others[::-1]
+        return list(ordered[offset : len(ordered) if limit < 0 else offset + limit])
+    conditions = [*_kinds(which, _c), *_dates(which)]
+    others = [] if text is None else text.others
     for part in sorted(parts or {}, reverse=not ascending):
-        if offset < (parts or {})[part]:
-            statement = statement.where(_c.id >= part << _PART_BITS if ascending else _c.id < (part + 1) << _PART_BITS)
+        here = (parts or {})[part]
+        if offset < here:
+            edge = (part if ascending else part + 1) << _PART_BITS
+            conditions.append(_c.id >= edge if ascending else _c.id < edge)
+            at = bisect_left(others, edge)
+            others = others[at : at + offset + limit] if ascending else others[max(0, at - offset - limit) : at]
             break
-        offset -= (parts or {})[part]
-    ordered = statement.order_by(_c.id if ascending else _c.id.desc())
-    return [row[0] for row in tx.query(ordered.offset(offset).limit(limit))]
+        offset -= here
+    if text is not None:
+        given = func.json_each(json.dumps(list(others))).table_valued("value")
+        conditions.append(or_(text.has_name(_c), _c.id.in_(select(given.c.value))) if others else text.has_name(_c))
+    return _walk(tx, conditions, offset, limit, ascending, _index(tx, which, text))
+
+
+def _walk(
+    tx: Tx, conditions: Sequence[Condition], offset: int, limit: int, ascending: bool, index: str | None = None
+) -> list[int]:
+    found = _by(select(_c.id), index).where(*conditions).order_by(_c.id if ascending else _c.id.desc())
+    return [row[0] for row in tx.query(found.offset(offset).limit(limit))]
 
 
 def _by(statement: Any, index: str | None) -> Any:
     return statement if index is None else statement.with_hint(t.tasks, f"INDEXED BY {index}", "sqlite")
 
 
-def _index(tx: Tx, which: TaskFilter) -> str | None:
+def _index(tx: Tx, which: TaskFilter, text: _Text | None) -> str | None:
     """Return the index to find a page by; None = the database may choose, there are few."""
-    if which.ids is not None or which.parent_id is not None:
-        return None
-    if which.text is not None and _tally(tx, [_in_names(which.text)]) <= _FEW:
-        return None
     indexes = _own_indexes(which)
-    if len(indexes) == which._kinds == 1 and not which._dated and which.text is None and len(which.seen or (0,)) == 1:
+    if len(indexes) == which._kinds == 1 and not which._dated and text is None and len(which.seen or (0,)) == 1:
         return next(iter(indexes))
-    few = [(n, name) for name, part in indexes.items() if (n := _tally(tx, _kinds(part, _n))) <= _FEW]
-    if which._dated and (n := _dated_at_most(tx, which, _FEW + 1)) <= _FEW:
-        few.append((n, _DATES))
+    some = [*(_kinds(part, _n) for part in indexes.values()), *([_names(text, _n)] if text is not None else [])]
+    if not some:
+        return _LIST
+    sums = [func.total(case((and_(*conditions), _n.n), else_=0)) for conditions in some]
+    numbers = tx.query(select(*sums).where(_n.n > 0))[0]
+    if text is not None and numbers[-1] <= _FEW:
+        return None
+    few = [(n, name) for n, name in zip(numbers, indexes, strict=False) if n <= _FEW]
     return min(few)[1] if few else _LIST
-
-
-def _dated_at_most(tx: Tx, which: TaskFilter, most: int) -> int:
-    """How many tasks there are between the dates, counted up to ``most``."""
-    dates = TaskFilter(created_from=which.created_from, created_to=which.created_to)
-    some = _by(select(_c.id), _DATES).where(*_conditions(tx, dates)).limit(most).subquery()
-    return int(tx.query(select(func.count()).select_from(some))[0][0])
 
 
 def _own_indexes(which: TaskFilter) -> dict[str, TaskFilter]:
@@ -220,20 +240,26 @@ def _own_indexes(which: TaskFilter) -> dict[str, TaskFilter]:
     return found
 
 
-def _conditions(tx: Tx, which: TaskFilter) -> list[Condition]:
-    found = _kinds(which, _c)
+def _few(which: TaskFilter) -> list[Condition]:
+    """All that a filter says that names the tasks or their parent."""
+    found = [*_kinds(which, _c), *_dates(which)]
     if which.ids is not None:
         found.append(_c.id.in_(list(which.ids)))
+    if which.parent_id is not None:
+        found.append(_c.parent_id == which.parent_id)
+    if which.text is not None:
+        places = (_c.user, _c.creator, _c.executor, func.coalesce(_c.reason, ""))
+        named = [] if which.named is None else [_c.id == which.named]
+        found.append(or_(*(place.contains(which.text, autoescape=True) for place in places), *named))
+    return found
+
+
+def _dates(which: TaskFilter) -> list[Condition]:
+    found = []
     if which.created_from is not None:
         found.append(_c.created_at >= which.created_from)
     if which.created_to is not None:
         found.append(_c.created_at < which.created_to)
-    if which.parent_id is not None:
-        found.append(_c.parent_id == which.parent_id)
-    if which.text is not None and _tally(tx, [~_in_names(which.text)]):  # else it selects everything
-        said = _by(select(_c.id), _REASONS).where(*_in_reason(which.text))
-        parts = [*_of_names(tx, which.text), _c.id.in_(said)]
-        found.append(or_(*parts) if which.named is None else or_(*parts, _c.id == which.named))
     return found
 
 
@@ -261,19 +287,28 @@ def _kinds(which: TaskFilter, c: Any) -> list[Condition]:
 # ---- texts --------------------------------------------------------------------------------------------------------
 
 
-def _in_names(text: str) -> Condition:
-    return or_(*(column.contains(text, autoescape=True) for column in (_n.user, _n.creator, _n.executor)))
+def _text(tx: Tx, which: TaskFilter) -> _Text | None:
+    """Look a text up; None when it narrows nothing, or there are few to look at."""
+    if which.text is None or which._named:
+        return None
+    part = re.compile(re.escape(which.text), re.IGNORECASE | re.ASCII)
+    names = {}
+    for column, sql in _NAMES.items():
+        known = [row[0] for row in tx.all(sql)]
+        found = [name for name in known if part.search(name)]
+        if known and len(found) == len(known):
+            return None
+        if found:
+            names[column] = found
+    others = [*_kinds(which, _c), *_dates(which)]
+    if names:
+        others.append(~_Text(names=names, others=()).has_name(_c))
+    said = _by(select(_c.id), _REASONS).where(_c.reason.is_not(None), _c.reason.contains(which.text, autoescape=True))
+    ids = {row[0] for row in tx.query(said.where(*others))}
+    if which.named is not None:
+        ids.update(row[0] for row in tx.query(select(_c.id).where(_c.id == which.named, *others)))
+    return _Text(names=names, others=sorted(ids))
 
 
-def _of_names(tx: Tx, text: str) -> list[Condition]:
-    """The same by the names themselves, which an index can find."""
-    found: list[Condition] = []
-    for mine, counted in ((_c.user, _n.user), (_c.creator, _n.creator), (_c.executor, _n.executor)):
-        names = [row[0] for row in tx.query(select(counted).where(counted.contains(text, autoescape=True)).distinct())]
-        if names:
-            found.append(mine.in_(names))
-    return found
-
-
-def _in_reason(text: str) -> list[Condition]:
-    return [_c.reason.is_not(None), _c.reason.contains(text, autoescape=True)]
+def _names(text: _Text | None, c: Any) -> list[Condition]:
+    return [] if text is None else [text.has_name(c)]

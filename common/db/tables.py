@@ -132,7 +132,6 @@ Index("ix_tasks_user_id", tasks.c.user, tasks.c.id)
 Index("ix_tasks_state_id", tasks.c.state, tasks.c.id)
 Index("ix_tasks_executor_id", tasks.c.executor, tasks.c.id)
 Index("ix_tasks_creator_id", tasks.c.creator, tasks.c.id)
-Index("ix_tasks_created_at", tasks.c.created_at, tasks.c.user)
 Index("ix_tasks_ended_at", tasks.c.ended_at)
 Index(  # all that a list can be narrowed by, for walks that read no rows of tasks
     "ix_tasks_list",
@@ -140,7 +139,7 @@ Index(  # all that a list can be narrowed by, for walks that read no rows of tas
 )
 Index(
     "ix_tasks_reason",
-    *(tasks.c[n] for n in ("reason", "user", "state", "attempt", "creator", "executor", "parent_id")),
+    *(tasks.c[n] for n in ("reason", "user", "state", "attempt", "creator", "executor", "created_at", "parent_id")),
     sqlite_where=tasks.c.reason.is_not(None),
 )
 Index("ix_tasks_job_id", tasks.c.job_id, tasks.c.id, sqlite_where=tasks.c.job_id.is_not(None))
@@ -157,6 +156,14 @@ task_counts = Table(  # how many tasks there are of each kind; kept by triggers 
     Column("top", Integer, primary_key=True, autoincrement=False),  # whether it is no child
     Column("n", Int, nullable=False),
     sqlite_with_rowid=False,
+)
+
+task_spans = Table(  # between which dates the tasks of a part of the ids were created; kept by triggers (migration 0005)
+    "task_spans",
+    metadata,
+    Column("part", Int, primary_key=True, autoincrement=False),
+    Column("oldest", Int, nullable=False),  # in 65,536 ms since 1970, no later than the first
+    Column("newest", Int, nullable=False),
 )
 
 submissions = Table(  # what was sent, and what the executor gets of it

@@ -28,22 +28,31 @@ LIVES: tuple[tuple[Event, ...], ...] = (
 
 @pytest.fixture
 def tasks(tx: Tx) -> list[Task]:
-    """Some hundred tasks with every state and name, newest first; an eighth are children."""
+    """Some hundred tasks with every state and name, newest first; an eighth are children. Some 80 minutes and three parts of
+    the ids, and the clock went back once."""
     choose = random.Random(5)
     made: list[int] = []
+    every: list[int] = []
     for n in range(240):
+        if n in (80, 160):
+            tx.connection.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'tasks'", ((n // 80) << 17,))
         parent = choose.choice(made) if made and n % 8 == 7 else None
         names = {key: choose.choice(values) for key, values in NAMES.items()}
         blank = {"id": 0, "uuid": "", "exec_id": "", "execute_user": "x", "run_type": "x", "door": "linkis"}
-        times = dict.fromkeys(("created_at", "queued_at", "updated_at"), NOW + n // 3)
+        times = dict.fromkeys(("created_at", "queued_at", "updated_at"), NOW + _minute(n) * 60_000)
         new = Task(**blank, **names, **times, state=State.QUEUED, parent_id=parent, child_key=f"{n}" if parent else None)
         task = store.add(tx, new, exec_id=lambda i: f"exec-{i}", submission=SUBMISSION)
+        every.append(task.id)
         if parent is None:
             made.append(task.id)
         for event in choose.choice(LIVES):
-            store.apply(tx, task.id, event, NOW + 1000, ladder_ms=(0,))
+            store.apply(tx, task.id, event, NOW + _minute(n) * 60_000 + 1000, ladder_ms=(0,))
     tx.connection.execute("COMMIT")
-    return [store.get(tx, i) for i in range(240, 0, -1)]
+    return [store.get(tx, i) for i in reversed(every)]
+
+
+def _minute(n: int) -> int:
+    return n // 3 - 15 * (n > 200)
 
 
 def _plain(task: Task, which: TaskFilter) -> bool:
@@ -66,16 +75,16 @@ def _plain(task: Task, which: TaskFilter) -> bool:
     )
 
 
-def _any_filter(choose: random.Random) -> TaskFilter:
+def _any_filter(choose: random.Random, tasks: list[Task]) -> TaskFilter:
     seen = [
         Seen(state=choose.choice(list(State)), ran=choose.choice((None, True, False))) for _ in range(choose.randint(0, 3))
     ]
     everything = {
         **{key: choose.choice(values) for key, values in NAMES.items()},
-        "ids": choose.sample(range(1, 300), 30),
+        "ids": [choose.choice(tasks).id for _ in range(30)] + [5000],
         "seen": seen,
-        "created_from": NOW + choose.randint(-5, 80),
-        "created_to": NOW + choose.randint(0, 90),
+        "created_from": NOW + choose.randint(-5, 80) * 60_000,
+        "created_to": NOW + choose.randint(0, 90) * 60_000,
         "parent_id": choose.randint(1, 40),
         "top_level": True,
         "text": choose.choice(("an", "IDE", "space", "_b%", "7", "nothing of it", "o")),
@@ -83,7 +92,7 @@ def _any_filter(choose: random.Random) -> TaskFilter:
     which = TaskFilter(
         **{key: everything[key] for key in choose.sample(sorted(everything), choose.choice((0, 1, 1, 2, 2, 3)))}
     )
-    return replace(which, named=choose.randint(1, 240)) if which.text and choose.random() < 0.5 else which
+    return replace(which, named=choose.choice(tasks).id) if which.text and choose.random() < 0.5 else which
 
 
 @pytest.mark.parametrize("few", [20_000, 30, 0])
@@ -93,7 +102,7 @@ def test_every_filter_selects_what_a_plain_loop_would(
     monkeypatch.setattr(lists, "_FEW", few)
     choose = random.Random(few)
     for _ in range(100):
-        which = _any_filter(choose)
+        which = _any_filter(choose, tasks)
         wanted = [task for task in tasks if _plain(task, which)]
         oldest_first = choose.random() < 0.3
         offset, limit = choose.randint(0, max(5, len(wanted))), choose.choice((1, 7, 50, 500))
@@ -110,6 +119,6 @@ def test_counts_follow_every_change_and_what_is_forgotten(tx: Tx, tasks: list[Ta
 
     assert lists.counts(tx) == plain()
     before = plain()
-    while retention.forget_tasks(tx, NOW + 5000):
+    while retention.forget_tasks(tx, NOW + 50 * 60_000):
         pass
     assert lists.counts(tx) == plain() != before
