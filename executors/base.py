@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from marshmallow import Schema
 
-from common.storage.base import Storage
+if TYPE_CHECKING:  # a small task opens no storage
+    from common.storage.base import Storage
 
 
 class StopRequested(BaseException):

@@ -13,15 +13,17 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.errors import ExecutorError, MayPass
-from common.storage.base import Storage
 from executors import loglines
 from executors.base import Stage, StopRequested
 from executors.channel import Channel, ChannelClosed, Frame, encode
 from executors.launchers.base import Attempt
 from executors.slices import SLICE_ROWS, Pending, write_slice
+
+if TYPE_CHECKING:  # a small task opens no storage
+    from common.storage.base import Storage
 
 MAX_STATE_BYTES = 64 << 10
 MAX_UNMERGED = 8

@@ -5,33 +5,48 @@ Read once, at the first question: what is installed later is seen by the next pr
 
 from __future__ import annotations
 
+import importlib
 import logging
+from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from operator import attrgetter
 
 from common.errors import StartRefused, UnknownExecutor
 from executors.base import Executor
 from executors.params import json_schema, load_params
 
-__all__ = ["get", "json_schema", "load_all", "load_params", "names"]
+__all__ = ["get", "json_schema", "load_all", "load_params", "names", "places", "take"]
 
 GROUP = "entrance.executors"
 _LOG = logging.getLogger(__name__)
 
 
+_taken: dict[str, str] = {}
+
+
 @cache
-def _declared() -> dict[str, EntryPoint]:
-    found: dict[str, EntryPoint] = {}
+def places() -> Mapping[str, str]:
+    """Return where each executor is, by name: ``module:attribute``. Raises StartRefused when two share a name."""
+    if _taken:
+        return _taken
+    from importlib.metadata import entry_points  # brings mail, archives and compressors, which a fork server does without
+
+    found: dict[str, str] = {}
     for point in entry_points(group=GROUP):
-        other = found.setdefault(point.name, point)
-        if other.value != point.value:
-            raise StartRefused(f"two executors are called {point.name}: {other.value} and {point.value}")
+        place = f"{point.module}:{point.attr}"
+        if found.setdefault(point.name, place) != place:
+            raise StartRefused(f"two executors are called {point.name}: {found[point.name]} and {place}")
     return found
+
+
+def take(found: Mapping[str, str]) -> None:
+    """Take these for all that are installed: what another process has read. Before anything else is asked here."""
+    _taken.update(found)
 
 
 def names() -> tuple[str, ...]:
     """Return the names of all executors, sorted. Raises StartRefused when two share a name."""
-    return tuple(sorted(_declared()))
+    return tuple(sorted(places()))
 
 
 @cache
@@ -40,15 +55,16 @@ def get(name: str) -> Executor:
 
     Raises UnknownExecutor; StartRefused when its entry point does not lead to an executor of that name.
     """
-    point = _declared().get(name)
-    if point is None:
+    place = places().get(name)
+    if place is None:
         raise UnknownExecutor(name, names())
+    module, _, attribute = place.partition(":")
     try:
-        executor: Executor = point.load()()
+        executor: Executor = attrgetter(attribute)(importlib.import_module(module))()
     except Exception as error:
-        raise StartRefused(f"executor {name} ({point.value}) cannot be loaded: {error}") from error
+        raise StartRefused(f"executor {name} ({place}) cannot be loaded: {error}") from error
     if getattr(executor, "name", None) != name:
-        raise StartRefused(f"executor {name} ({point.value}) calls itself {getattr(executor, 'name', None)}")
+        raise StartRefused(f"executor {name} ({place}) calls itself {getattr(executor, 'name', None)}")
     return executor
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import json
-import sqlite3
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
@@ -27,7 +26,7 @@ from executors.launchers.base import Attempt, End, Ending
 
 MAX_RESULT_ROWS = 10_000
 _NO_SPACE = {errno.ENOSPC: "no space left on the device", errno.EDQUOT: "the disk quota is used up"}
-_SQLITE = {sqlite3.SQLITE_FULL: _NO_SPACE[errno.ENOSPC], sqlite3.SQLITE_IOERR: "a file of rows cannot be read or written"}
+_SQLITE = {13: _NO_SPACE[errno.ENOSPC], 10: "a file of rows cannot be read or written"}  # sqlite.org/rescode.html
 
 
 def run(attempt: Attempt, channel: Channel) -> End:
@@ -83,7 +82,7 @@ def _end_of(error: BaseException, attempt: Attempt, context: ChannelContext | No
             return _failed(reason, may_pass=not files)
         case OSError() if error.errno in _NO_SPACE:
             return _failed(_NO_SPACE[error.errno], may_pass=True)
-        case sqlite3.OperationalError() if (kind := getattr(error, "sqlite_errorcode", 0) & 0xFF) in _SQLITE:
+        case Exception() if (kind := getattr(error, "sqlite_errorcode", 0) & 0xFF) in _SQLITE:
             return _failed(_SQLITE[kind], may_pass=True)
         case SystemExit():
             return _failed("the executor called exit", may_pass=False)

@@ -8,7 +8,6 @@ is deleted unread.
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -26,6 +25,8 @@ def write_slice(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]
 
     Raises MayPass when the disk is full, ValueError for what is no name of a column.
     """
+    import sqlite3  # here: a fork copies the map of what is loaded, and most small tasks have no rows
+
     if not columns or not all(_NAME.match(column) for column in columns):
         raise ValueError(f"no names of columns: {list(columns)}")
     names = ", ".join(f'"{column}"' for column in columns)

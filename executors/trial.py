@@ -6,7 +6,6 @@ goes on behind the last one that its checkpoint knows.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -170,6 +169,8 @@ def _held(name: str | None) -> Iterator[None]:
     if name is None:
         yield
         return
+    import hashlib  # with it comes a library that no other small task needs
+
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as holder:
         try:
             holder.bind(f"\0entrance-trial-{hashlib.sha256(name.encode()).hexdigest()}")

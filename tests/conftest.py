@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterator
 
 import needs
 import pytest
+from attempts import MISBEHAVING
 from factories import Service
+
+from executors import registry
 
 pytest_plugins = ("servers.fixtures",)
 
@@ -58,6 +61,18 @@ def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service
     service = Service(data=tmp_path_factory.mktemp("shared") / "data").start()
     yield service
     _end(service)
+
+
+@pytest.fixture
+def misbehaving(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The executors of tests/data/misbehaving, found here and by what is started here."""
+    monkeypatch.setenv("PYTHONPATH", str(MISBEHAVING))
+    monkeypatch.syspath_prepend(str(MISBEHAVING))
+    registry.places.cache_clear()
+    registry.get.cache_clear()
+    yield
+    registry.places.cache_clear()
+    registry.get.cache_clear()
 
 
 def _end(service: Service) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import LaunchFailed
+from executors import registry
 from executors.launchers import processes
 from executors.launchers.forkserver import DATAGRAM_BYTES
 
@@ -42,11 +43,13 @@ class ForkServerProcess:
     servers: set[int] = set()  # noqa: RUF012 - process ids of the living ones of this process, never taken for orphans
 
     def __init__(self, *, data: Path, instance: str, preload: Sequence[str], executors: Sequence[str] = ()) -> None:
-        """Start the process. What is sent before it is ready waits in the socket."""
+        """Start the process, with these executors, or all. What is sent before it is ready waits in the socket."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-P", "-m", "executors.launchers.forkserver", "--data", str(data)]
         command += ["--control-fd", str(theirs.fileno()), "--instance", instance, "--preload", ",".join(preload)]
-        command += ["--executors", ",".join(executors)]
+        places = registry.places()
+        command += ["--executors", ",".join(f"{name}={places[name]}" for name in executors or places)]
+        command += ["--bare"] if executors else []
         try:
             self._process = subprocess.Popen(
                 command,

@@ -1,11 +1,11 @@
 """The fork server: a small, plain Python process that forks one fresh process per attempt, in a millisecond.
 
 ``python -m executors.launchers.forkserver --data ABSDIR --control-fd N --instance NAME [--preload MODULES]
-[--executors NAMES]``
+[--executors NAME=MODULE:ATTRIBUTE,...] [--bare]``
 
 It has one thread, is never patched by gevent, and opens no store, database or network connection: native runtimes do not
-survive a fork. It imports the executors (all, or those named) once, then waits on its control socket (AF_UNIX SEQPACKET,
-JSON):
+survive a fork. It imports the executors (those that are named, else all) once, then waits on its control socket (AF_UNIX
+SEQPACKET, JSON):
 
     to it     {"op": "start", "key": K} with descriptors: channel, standard output, standard error
               {"op": "kill", "keys": [K, ...]}        {"op": "ping"}
@@ -47,7 +47,7 @@ from executors.launchers import processes
 from executors.launchers.base import Attempt, AttemptKey, Ending, Limits
 
 NICE = 10
-OOM_SCORE = 500  # of 1000: a task goes before the service when memory runs out
+OOM_SCORE = 500  # of 1000: when memory runs out, a task that uses much goes first, and the service last
 DATAGRAM_BYTES = 128 << 10
 END_SECONDS = 10.0
 _DESCRIPTORS = 3
@@ -152,7 +152,6 @@ class ForkServer:
             for descriptor in (self._control.fileno(), self._wake, self._waker, output, errors):
                 os.close(descriptor)
             os.environ[processes.MARKER] = f"{self._instance}/{key}"
-            _prefer_to_kill()
             if "numpy.random" in sys.modules:
                 sys.modules["numpy.random"].seed()
             talk = Channel(socket.socket(fileno=channel))
@@ -270,11 +269,8 @@ def _preload(modules: list[str], executors: list[str]) -> None:
             importlib.import_module(module)
         except ImportError as error:
             logging.getLogger(__name__).warning("not preloaded: %s (%s)", module, error)
-    if executors:
-        for name in executors:
-            registry.get(name)
-    else:
-        registry.load_all()
+    registry.take({name: place for name, _, place in (told.partition("=") for told in executors)})
+    registry.load_all()
 
 
 def _warm_up() -> None:
@@ -296,13 +292,15 @@ def main() -> NoReturn:
     parser.add_argument("--control-fd", type=int, required=True)
     parser.add_argument("--instance", required=True)
     parser.add_argument("--preload", default="", help="modules, separated by commas")
-    parser.add_argument("--executors", default="", help="the executors to import, separated by commas; default: all")
+    parser.add_argument("--executors", default="", help="name=module:attribute of each, separated by commas; default: all")
+    parser.add_argument("--bare", action="store_true", help="fork without the interpreter's hooks")
     options = parser.parse_args()
     control = socket.socket(fileno=options.control_fd)
     control.setblocking(True)
     control.set_inheritable(False)
     processes.adopt_orphans()
     processes.step_back(NICE)
+    _prefer_to_kill()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     _preload(list(filter(None, options.preload.split(","))), list(filter(None, options.executors.split(","))))
@@ -310,7 +308,7 @@ def main() -> NoReturn:
     _warm_up()
     gc.collect()
     gc.freeze()
-    ForkServer(control, options.instance, processes.bare_fork if options.executors else os.fork).serve()
+    ForkServer(control, options.instance, processes.bare_fork if options.bare else os.fork).serve()
 
 
 if __name__ == "__main__":

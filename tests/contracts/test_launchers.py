@@ -6,28 +6,15 @@ import threading
 from pathlib import Path
 
 import pytest
-from attempts import MISBEHAVING, RecordingSink, Starter, wait_until
+from attempts import RecordingSink, Starter, wait_until
 
 from common.errors import ExecutorError, LaunchFailed, NotStored, Refused
-from executors import registry
 from executors.launchers.base import Ending
 from executors.launchers.inline import InlineLauncher
 from executors.launchers.local import LocalLauncher
 from executors.launchers.split import SplitLauncher
 
 HEAD = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} (INFO|WARN|ERROR) ")
-
-
-@pytest.fixture
-def misbehaving(monkeypatch):
-    """The executors of tests/data/misbehaving, found here and by what is started here."""
-    monkeypatch.setenv("PYTHONPATH", str(MISBEHAVING))
-    monkeypatch.syspath_prepend(str(MISBEHAVING))
-    registry._declared.cache_clear()
-    registry.get.cache_clear()
-    yield
-    registry._declared.cache_clear()
-    registry.get.cache_clear()
 
 
 @pytest.fixture(params=["local", "inline", "split"])

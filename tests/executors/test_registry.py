@@ -17,10 +17,10 @@ EXAMPLE = Path(__file__).parents[1] / "data" / "plugin_example"
 
 @pytest.fixture(autouse=True)
 def fresh():
-    registry._declared.cache_clear()
+    registry.places.cache_clear()
     registry.get.cache_clear()
     yield
-    registry._declared.cache_clear()
+    registry.places.cache_clear()
     registry.get.cache_clear()
 
 

@@ -26,8 +26,7 @@ def instance(tmp_path):
 
 
 @pytest.fixture
-def launcher(tmp_path, instance, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(MISBEHAVING))
+def launcher(tmp_path, instance, misbehaving, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
     monkeypatch.setenv("ENTRANCE_AUTH__KEY", "very-secret")
     return LocalLauncher(data=tmp_path / "data", instance=instance)
@@ -163,7 +162,7 @@ def test_cpu_time_that_is_not_allowed_ends_the_process(start, sink):
     end = sink.wait_end(start("greedy", "cpu", limits=Limits(cpu_seconds=1)))
     assert (end.ending, end.may_pass, end.exit_status) == (Ending.FAILED, False, -signal.SIGXCPU)
     assert end.reason == "it used more than 1 s of processor time"
-    assert 0.9 < end.cpu_seconds < 3
+    assert 0.5 < end.cpu_seconds < 3  # the limit counts whole ticks, what is told counts what was used
 
 
 def test_open_files_are_limited(start, sink):
