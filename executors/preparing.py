@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from marshmallow import ValidationError, fields
 
 from common.content import cid as cids
-from common.content import kernel as kernels
 from common.db.catalogue import Attachment, Car, Catalogue, JobRange, Preparation, StorageRecord
 from common.errors import ExecutorError, MayPass
 from executors.base import Column
+
+if TYPE_CHECKING:
+    from common.content.kernel import Kernel
 
 T = TypeVar("T")
 
@@ -79,8 +81,10 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def load_kernel(catalogue: Catalogue) -> kernels.Kernel:
+def load_kernel(catalogue: Catalogue) -> Kernel:
     """Return the fastest hashing kernel that the service has compiled (at its start, into its data folder)."""
+    from common.content import kernel as kernels  # here: brings numpy, and the service wants of this module other things
+
     return kernels.load(None if catalogue.data_folder is None else catalogue.data_folder / KERNELS)
 
 

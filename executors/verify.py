@@ -31,7 +31,8 @@ from common.db.catalogue.store import pages
 from common.errors import ContentError, ExecutorError, MayPass, StorageNotFound
 from common.storage.base import Storage
 from executors.base import Column, Stage, TaskContext
-from executors.packing.remake import IteratorStream, packed_ranges, sidecar_path, stream_car
+from executors.packing.inline import sidecar_path
+from executors.packing.remake import IteratorStream, packed_ranges, stream_car
 from executors.packing.trees import range_nodes
 from executors.params import Params
 from executors.preparing import Ref, find_preparation, load_kernel, when_stored
@@ -201,7 +202,7 @@ class Inspection:
             pieces = stream_car(self._catalogue, car, self._ctx.storage, folder)
             self._read_car(cast(BinaryIO, IteratorStream(pieces)), car)
         except FileNotFoundError:
-            self._fault(-1, sidecar_path(folder, car).name, "", "the sidecar is not there")
+            self._fault(-1, sidecar_path(folder, car.piece_cid).name, "", "the sidecar is not there")
 
     def _read_car(self, stream: BinaryIO, car: Car | None) -> IndexWriter | None:
         """Read a CAR to its end; return the index that it should have, None when it could not be read to the end."""

@@ -26,6 +26,8 @@ from common.content.varint import Buffer
 
 HEADER_LENGTH = 59
 """Length of the header that ``header`` writes, its own length varint included."""
+INDEX_SUFFIX = ".idx"
+"""Of the index beside a CAR (``common.content.index``), behind the CAR's whole name."""
 
 _HEADER_HEAD = b"\x3a\xa2\x65roots\x81\xd8\x2a\x58\x25\x00"
 _HEADER_TAIL = b"\x67version\x01"

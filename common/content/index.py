@@ -26,13 +26,13 @@ from typing import IO, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from common.content import car, varint
 from common.content import cid as cids
-from common.content import varint
 from common.content.faults import BadIndex
 from common.content.scratch import unnamed_file
 
 CODEC = 0x0401
-SUFFIX = ".idx"
+SUFFIX = car.INDEX_SUFFIX
 
 RECORD_LENGTH = cids.DIGEST_LENGTH + 8
 MAX_GROUPS = 64

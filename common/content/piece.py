@@ -39,7 +39,7 @@ from common.content.kernel.portable import tree_root
 
 MIN_PAYLOAD = 65
 MIN_PIECE_SIZE = 128
-MAX_PIECE_SIZE = 64 << 30
+MAX_PIECE_SIZE = piececid.MAX_PIECE_SIZE
 MAX_PAYLOAD = MAX_PIECE_SIZE // 128 * 127
 SLAB_PIECE_SIZE = NODE_LENGTH << SLAB_HEIGHT
 

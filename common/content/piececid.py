@@ -26,6 +26,8 @@ MIN_HEIGHT = 2
 """A quad of 127 bytes is a tree of four leaves."""
 MAX_HEIGHT = 58
 """Above it a piece size does not fit a signed 64-bit number."""
+MAX_PIECE_SIZE = 64 << 30
+"""Of the pieces that are made here: no sector of Filecoin is larger."""
 
 _PREFIX_V1 = b"\x01\x81\xe2\x03\x92\x20\x20"
 _PREFIX_V2 = b"\x01\x55\x91\x20"

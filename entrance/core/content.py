@@ -25,9 +25,9 @@ from common.storage.prepared import read_section
 from entrance.core.data import DataService, FileView, may
 from entrance.core.model import Caller
 from executors.packed import Packing, open_prepared
-from executors.packing.inline import Sidecar
+from executors.packing.inline import Sidecar, sidecar_path
 from executors.packing.layout import leaf_head
-from executors.packing.remake import Leaf, packed_ranges, sections, sidecar_path, stream_car
+from executors.packing.remake import Leaf, packed_ranges, sections, stream_car
 
 BLOCK_BYTES = 1 << 20
 MOST_BLOCKS = 250_000  # of a piece, in one answer
@@ -212,7 +212,7 @@ class ContentService:
             reader.close()
 
     def _inline_blocks(self, catalogue: Catalogue, car: Car) -> Iterator[Block]:
-        sidecar = Sidecar(sidecar_path(self._database.parent, car))
+        sidecar = Sidecar(sidecar_path(self._database.parent, car.piece_cid))
         try:
             nodes = sidecar.nodes()
             at = cars.HEADER_LENGTH

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from common.content.index import SUFFIX
+from common.content.car import INDEX_SUFFIX
 from common.db.catalogue import Car, Catalogue, Preparation, StorageRecord
 from common.db.catalogue.store import pages
 from common.db.contents_changes import ContentsChanges
@@ -29,7 +29,7 @@ from entrance.core.model import Caller
 from entrance.core.preparations import settings_of
 from entrance.core.service import TaskService
 from entrance.core.storage_secrets import join, merged_client, merged_config, split
-from executors.packing.remake import sidecar_path
+from executors.packing.inline import sidecar_path
 
 MOST_ENTRIES = 100_000  # of one folder, in one answer
 
@@ -290,11 +290,11 @@ class KeepService:
             record = outputs.get(car.storage_id or 0)
             if car.storage_id is None:
                 with suppress(OSError):
-                    sidecar_path(self._folder, car).unlink()
+                    sidecar_path(self._folder, car.piece_cid).unlink()
             elif files and record is not None:
                 try:
                     storage = opened.setdefault(record.id, self._data.open(record))
-                    for name in (car.storage_path, car.storage_path + SUFFIX):
+                    for name in (car.storage_path, car.storage_path + INDEX_SUFFIX):
                         with suppress(StorageNotFound):
                             storage.delete(name)
                 except EntranceError as error:

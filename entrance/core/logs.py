@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -23,8 +24,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from common.task import Line, Task
 from entrance.core.model import LogPage
 
@@ -33,6 +32,8 @@ SMALL_BYTES = 64 * 1024
 LINE_BYTES = 64 * 1024
 FLUSH_SECONDS = 0.1
 _READ_BYTES = 256 * 1024
+_STRIDE_BYTES = 8 * 1024  # of one look for line ends: the interpreter may go elsewhere in between
+_STEP_BYTES = 256  # in which line ends are looked for one by one
 _LEAST_BYTES = 4 * 1024
 _LIKELY_LINE_BYTES = 80
 _LOOK_BACK_BYTES = 1 << 20
@@ -339,17 +340,43 @@ def _write(path: Path, size: int, lines: int, data: bytes, index: bytes | None =
         _write_all(fd, data, size)
     finally:
         os.close(fd)
-    ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == 10)
-    starts = np.concatenate(([0], ends[:-1] + 1)) + size  # offset of each line written
     first = -lines % INDEX_EVERY
-    noted = starts[first::INDEX_EVERY].astype("<u8").tobytes()
-    if noted:
+    starts, count = _starts(data, first)
+    if starts:
         fd = os.open(path.with_suffix(".idx"), flags, 0o600)
         try:
-            _write_all(fd, noted, 8 * ((lines + first) // INDEX_EVERY))
+            _write_all(fd, _index_of([size + start for start in starts]), 8 * ((lines + first) // INDEX_EVERY))
         finally:
             os.close(fd)
-    return len(ends)
+    return count
+
+
+def _starts(data: bytes, wanted: int) -> tuple[list[int], int]:
+    """Return where the lines ``wanted``, ``wanted`` + 256, ... of ``data`` begin, and how many lines end in it.
+
+    About as fast as numpy, which the service does without: loading it takes a tenth of a start.
+    """
+    starts: list[int] = []
+    first, ended = wanted, 0
+    for at in range(0, len(data), _STRIDE_BYTES):
+        here = data.count(b"\n", at, at + _STRIDE_BYTES)
+        while wanted <= ended + here:
+            begin, left, length = at, wanted - ended, _STRIDE_BYTES  # ``left`` line ends on, the line begins
+            while length > _STEP_BYTES:
+                length //= 2
+                half = data.count(b"\n", begin, begin + length)
+                if half < left:
+                    begin, left = begin + length, left - half
+            for _ in range(left):
+                begin = data.index(b"\n", begin) + 1
+            starts.append(begin)
+            wanted += INDEX_EVERY
+        ended += here
+    return starts[: len(range(first, ended, INDEX_EVERY))], ended  # where the last line ends, none may begin
+
+
+def _index_of(offsets: Sequence[int]) -> bytes:
+    return struct.pack(f"<{len(offsets)}Q", *offsets)
 
 
 def _sync(*paths: Path) -> None:
@@ -375,11 +402,10 @@ def mend(path: Path) -> tuple[int, int, bytes | None]:
     """
     index_path = path.with_suffix(".idx")
     before = index_path.read_bytes() if index_path.exists() else b""
-    entries = np.frombuffer(before[: len(before) // 8 * 8], dtype="<u8")
     size = path.stat().st_size
-    entries = entries[entries < size] if size else entries[:0]
-    at = int(entries[-1]) if len(entries) else 0
-    lines = (len(entries) - 1) * INDEX_EVERY if len(entries) else 0
+    entries = [entry for entry in struct.unpack_from(f"<{len(before) // 8}Q", before) if entry < size]
+    at = entries[-1] if entries else 0
+    lines = (len(entries) - 1) * INDEX_EVERY if entries else 0
     with path.open("rb") as file:
         file.seek(at)
         while chunk := file.read(1 << 20):
@@ -387,17 +413,14 @@ def mend(path: Path) -> tuple[int, int, bytes | None]:
             if not cut:
                 break
             chunk = chunk[:cut]
-            ends = np.flatnonzero(np.frombuffer(chunk, dtype=np.uint8) == 10)
-            starts = np.concatenate(([0], ends[:-1] + 1)) + at
-            numbers = lines + np.arange(len(starts))
-            new = starts[(numbers % INDEX_EVERY == 0) & (numbers >= len(entries) * INDEX_EVERY)]
-            entries = np.concatenate((entries, new.astype("<u8")))
-            lines += len(ends)
+            starts, count = _starts(chunk, len(entries) * INDEX_EVERY - lines)
+            entries += [at + start for start in starts]
+            lines += count
             at += cut
             file.seek(at)
     if at != size:
         os.truncate(path, at)
-    index = entries.astype("<u8").tobytes()
+    index = _index_of(entries)
     return at, lines, None if index == before else index
 
 

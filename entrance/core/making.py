@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from common.content.estimate import next_power_of_two
-from common.content.piece import MAX_PIECE_SIZE
+from common.content.piececid import MAX_PIECE_SIZE
 from common.content.profile import SINGULARITY, Profile
 from common.db.accounts import Accounts
 from common.db.catalogue import Catalogue, Preparation, StorageRecord

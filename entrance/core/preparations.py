@@ -23,6 +23,7 @@ from common.errors import BadInput, Fault, InvalidParams, NotFound
 from common.storage.secrets import Secrets
 from common.task import Hopeless, Ready, State, Task
 from entrance.core.hooks import Wish
+from entrance.core.intake import RESULT_ROWS
 from entrance.core.making import (
     NewPreparation,
     Sizes,
@@ -34,7 +35,6 @@ from entrance.core.making import (
 )
 from entrance.core.storage_secrets import join
 from executors.packing.trees import file_nodes
-from executors.scan import RESULT_ROWS
 
 PRESETS = {
     "porep-32": Sizes(max_size=33_822_867_456, piece_size=32 << 30, min_piece_size=1 << 20),

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from common.clock import Clock
 from common.config import Settings
 from common.db.database import FILE_NAME, Readers
 from common.db.writer import Writer
 from common.storage.secrets import Secrets
-from entrance.core.content import ContentService
 from entrance.core.data import DataService
 from entrance.core.events import Bus
 from entrance.core.jobs import JobService
@@ -19,6 +20,9 @@ from entrance.core.keeping import KeepService
 from entrance.core.pieces import PieceService
 from entrance.core.pushing import PushService
 from entrance.core.service import TaskService
+
+if TYPE_CHECKING:
+    from entrance.core.content import ContentService
 
 T = TypeVar("T")
 
@@ -51,12 +55,21 @@ class Parts(Protocol):
 class Services:
     """Everything that can be asked of the catalogue, and done to it. Holds no state: cheap to make."""
 
+    data_folder: Path
     data: DataService
     jobs: JobService
     push: PushService
     keep: KeepService
     pieces: PieceService
-    content: ContentService
+
+    @property
+    def content(self) -> ContentService:
+        """The bytes of pieces and files."""
+        # Not before it is asked for, and in a native thread: with it comes numpy, which takes a tenth of a start.
+        made: ContentService = self.data.offload(import_module, "entrance.core.content").ContentService(
+            data=self.data, database=self.data_folder / FILE_NAME
+        )
+        return made
 
 
 def services_of(core: Parts) -> Services:
@@ -72,10 +85,10 @@ def services_of(core: Parts) -> Services:
     )
     jobs = JobService(data=data, tasks=core.service, events=core.events)
     return Services(
+        data_folder=folder,
         data=data,
         jobs=jobs,
         push=PushService(data=data, jobs=jobs),
         keep=KeepService(data=data, tasks=core.service, data_folder=folder),
         pieces=PieceService(data=data),
-        content=ContentService(data=data, database=folder / FILE_NAME),
     )

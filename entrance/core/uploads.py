@@ -15,7 +15,7 @@ from common.logging import get_log
 from entrance.core.hooks import Hooks
 from executors.launchers.control import clean_environment
 from executors.launchers.processes import MARKER
-from executors.transferring.sweep import SECONDS
+from executors.transferring import SWEEP_SECONDS
 
 _LOG = get_log("entrance.core")
 _EXTRA_SECONDS = 10.0
@@ -46,7 +46,7 @@ def abort_uploads(
             text=True,
             cwd="/",
             env=environment,
-            timeout=SECONDS + _EXTRA_SECONDS,
+            timeout=SWEEP_SECONDS + _EXTRA_SECONDS,
             check=True,
         )
     except (subprocess.SubprocessError, OSError) as error:

@@ -33,6 +33,11 @@ _MAGIC = b"entrance-inline\0"
 _COPY_BYTES = 1 << 20
 
 
+def sidecar_path(data_folder: Path, piece_cid: bytes) -> Path:
+    """Return where the sidecar of an inline CAR lies."""
+    return data_folder / FOLDER / f"{cids.to_text(piece_cid)}.car{car.INDEX_SUFFIX}"
+
+
 class NodeSpool:
     """Link nodes on their way into a sidecar, in an unnamed file."""
 

@@ -18,9 +18,9 @@ from common.content.index import SUFFIX, IndexReader
 from common.db.catalogue import Car, Catalogue, JobRange
 from common.errors import ContentError, ExecutorError
 from common.storage.base import Reader, Storage
-from executors.packing.inline import Sidecar
+from executors.packing.inline import Sidecar, sidecar_path
 from executors.packing.layout import leaf_head
-from executors.packing.remake import Leaf, packed_ranges, sections, sidecar_path
+from executors.packing.remake import Leaf, packed_ranges, sections
 from executors.preparing import path_of
 
 _COPY_BYTES = 1 << 20
@@ -37,7 +37,7 @@ class InlineBlocks:
         self._catalogue, self._job, self._source = catalogue, car.job_id, source
         self._chunk_size = preparation.profile.chunk_size
         self._label = cids.to_text(car.piece_cid)
-        path = sidecar_path(data_folder, car)
+        path = sidecar_path(data_folder, car.piece_cid)
         sidecar = Sidecar(path)
         try:
             self._nodes = dict(sidecar.nodes())

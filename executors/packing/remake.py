@@ -13,13 +13,12 @@ from typing import NamedTuple
 from common.content import car as cars
 from common.content import chunker, estimate
 from common.content import cid as cids
-from common.content.index import SUFFIX
 from common.content.profile import Profile
 from common.db.catalogue import Car, Catalogue, JobRange
 from common.db.catalogue.store import pages
 from common.errors import ExecutorError
 from common.storage.base import Storage
-from executors.packing.inline import FOLDER, Sidecar
+from executors.packing.inline import Sidecar, sidecar_path
 from executors.packing.layout import leaf_head
 from executors.packing.trees import range_node_lengths
 from executors.preparing import path_of
@@ -59,11 +58,6 @@ def sections(part: JobRange, split: int, profile: Profile) -> Iterator[Section]:
     yield from range_node_lengths(part.offset, part.length, part.size, split, profile)
 
 
-def sidecar_path(data_folder: Path, car: Car) -> Path:
-    """Return where the sidecar of an inline CAR lies."""
-    return data_folder / FOLDER / f"{cids.to_text(car.piece_cid)}.car{SUFFIX}"
-
-
 def stream_car(
     catalogue: Catalogue, car: Car, open_source: Callable[[str], Storage], data_folder: Path, start: int = 0
 ) -> Iterator[bytes]:
@@ -71,7 +65,7 @@ def stream_car(
 
     Raises ExecutorError (a source file has changed), the storage's errors, BadIndex (no sidecar).
     """
-    sidecar = Sidecar(sidecar_path(data_folder, car))
+    sidecar = Sidecar(sidecar_path(data_folder, car.piece_cid))
     try:
         yield from _from(start, 0, cars.header(car.root_cid))
         if car.type == "dag":

@@ -19,9 +19,8 @@ from typing import Any
 
 from common.errors import BadInput, StorageForbidden, StorageNotFound, StorageUnavailable
 from common.storage.objects import ObjectStorage
+from executors.transferring import SWEEP_SECONDS
 from executors.transferring.copying import SKEW_MS
-
-SECONDS = 60
 
 
 def abort(storages: Mapping[str, Mapping[str, Any]], uploads: Sequence[str]) -> list[int]:
@@ -59,7 +58,7 @@ def _common_prefix(paths: Sequence[str]) -> str:
 
 
 def main() -> None:
-    signal.alarm(SECONDS)
+    signal.alarm(SWEEP_SECONDS)
     asked = json.load(sys.stdin)
     json.dump({"done": abort(asked["storages"], asked["uploads"])}, sys.stdout)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from entrance.core.content import ContentService
+from typing import TYPE_CHECKING
+
 from entrance.core.data import DataService
 from entrance.core.jobs import JobService
 from entrance.core.keeping import KeepService
@@ -10,6 +11,9 @@ from entrance.core.pieces import PieceService
 from entrance.core.pushing import PushService
 from entrance.core.setup import Services, services_of
 from entrance.web.state import the_core
+
+if TYPE_CHECKING:
+    from entrance.core.content import ContentService
 
 
 def the_services() -> Services:

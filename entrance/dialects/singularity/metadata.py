@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.db.catalogue import StorageRecord
-from entrance.core.content import Block, PieceMetadata
 from entrance.core.storage_secrets import CLIENT_SECRETS, is_secret
 from entrance.dialects.singularity import wire
+
+if TYPE_CHECKING:
+    from entrance.core.content import Block, PieceMetadata
 
 
 def as_json(found: PieceMetadata) -> wire.Wire:

@@ -6,11 +6,14 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from email.utils import formatdate, parsedate_to_datetime
+from typing import TYPE_CHECKING
 
 from flask import Response, request
 
-from entrance.core.content import Readable
 from entrance.web.state import the_core
+
+if TYPE_CHECKING:
+    from entrance.core.content import Readable
 
 _RANGE = re.compile(r"bytes=\s*(\d*)-(\d*)\s*")
 OCTETS = "application/octet-stream"
