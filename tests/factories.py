@@ -214,6 +214,14 @@ class Service:
                     found.append(int(entry.name))
         return found
 
+    def task_processes(self) -> list[int]:
+        """The processes that run attempts: children of the fork server."""
+        with suppress(OSError, ValueError):
+            for server in _children(self.pid):
+                if b"forkserver" in Path(f"/proc/{server}/cmdline").read_bytes():
+                    return _children(server)
+        return []
+
     def log(self) -> str:
         """What the service has written to its own log."""
         path = self.data / "service.log"
@@ -266,3 +274,7 @@ class Service:
 
         wait_until(there, timeout_seconds, what=f"task {task} in {wanted}", every_seconds=0.05)
         return seen
+
+
+def _children(process: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,6 @@ from servers.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS
 from servers.storages import add_storage
 
 MIB = 1 << 20
-
-
-def tasks_of(service: Service) -> list[int]:
-    """Return the processes that run attempts."""
-    with suppress(OSError):
-        own = service.pid
-        below = [int(p) for p in Path(f"/proc/{own}/task/{own}/children").read_text().split()]
-        for server in below:
-            if b"forkserver" in Path(f"/proc/{server}/cmdline").read_bytes():
-                return [int(p) for p in Path(f"/proc/{server}/task/{server}/children").read_text().split()]
-    return []
 
 
 class World:
@@ -73,7 +61,7 @@ def test_an_upload_survives_kill_9_of_its_process_and_of_the_service(world: Worl
     world.proxy.bytes_per_second = 12 * MIB
     task = world.submit("source", "bucket")
     wait_until(lambda: len(world.proxy.parts()) >= 3, 60)
-    for victim in tasks_of(world.service):
+    for victim in world.service.task_processes():
         os.kill(victim, signal.SIGKILL)
     wait_until(lambda: len(world.proxy.parts()) >= 5, 60)
     os.kill(world.service.pid, signal.SIGKILL)
@@ -90,7 +78,7 @@ def test_a_download_survives_kill_9_and_a_killed_upload_leaves_nothing(world: Wo
     world.bucket.put("big", iter([data]))
     task = world.submit("bucket", "target")
     wait_until(lambda: any(p.stat().st_size > 4 * MIB for p in world.target.glob(".*.part")), 60)
-    for victim in tasks_of(world.service):
+    for victim in world.service.task_processes():
         os.kill(victim, signal.SIGKILL)
     assert world.service.wait_for(task, timeout_seconds=90) == "Succeed"
     assert (world.target / "big").read_bytes() == data

@@ -32,7 +32,7 @@ IN_A_FOLDER = 1_000
 
 
 @contextmanager
-def _light_folder(env: Environment, inodes: int) -> Iterator[Path]:
+def light_folder(env: Environment, inodes: int) -> Iterator[Path]:
     """A folder where files cost little: in memory where there is room for so many, else in the claim's own."""
     folder = None
     if MEMORY_FILESYSTEM.is_dir() and os.statvfs(MEMORY_FILESYSTEM).f_favail > 2 * inodes:
@@ -145,7 +145,7 @@ ROUNDS = 5
 )
 def small_files(env: Environment, seed: int) -> str:
     """The median of several preparations of one tree, by the own times of their tasks; the CARs go to memory."""
-    with _light_folder(env, SMALL_FILES) as folder:
+    with light_folder(env, SMALL_FILES) as folder:
         source = _make_tree(folder / "source", seed, SMALL_FILES, LEAST, MOST)
         world = World(env.service(), folder)
         rounds = []
@@ -174,7 +174,7 @@ MANY, SOME = 1_000_000, 10_000
 )
 def scan_million(env: Environment, seed: int) -> str:
     """Small scans before and after the large one, their median; by the own times of the tasks."""
-    with _light_folder(env, MANY) as folder:
+    with light_folder(env, MANY) as folder:
         many, some = _make_tree(folder / "many", seed, MANY), _make_tree(folder / "some", seed, SOME)
         world = World(env.service(), folder)
         world.prepare(some, "warm")
@@ -193,7 +193,7 @@ def scan_million(env: Environment, seed: int) -> str:
 WIDE, FOLDERS, BRANCHES = 1_000_000, 200_000, 40
 
 
-def _make_folders(root: Path, count: int) -> Path:
+def make_folders(root: Path, count: int) -> Path:
     """Make ``count`` folders of one file each, in three levels; returns the file of one of the deepest."""
     numbers = [f"{n:02d}" for n in range(BRANCHES)]
     middle = (root / f"{n:06d}" / m for n in range(count) for m in numbers)
@@ -213,9 +213,9 @@ def _make_folders(root: Path, count: int) -> Path:
 )
 def daggen_wide(env: Environment, seed: int) -> str:
     """Of a folder that is sharded the contract wants all shards once it is touched; so that is shown on the tree."""
-    with _light_folder(env, WIDE + 2 * FOLDERS) as folder:
+    with light_folder(env, WIDE + 2 * FOLDERS) as folder:
         _make_folder(str(folder / "wide"), seed, WIDE, 1, 8)
-        touched = _make_folders(folder / "tree", FOLDERS)
+        touched = make_folders(folder / "tree", FOLDERS)
         world = World(env.service(), folder)
         with watched(world.service) as most:
             wide = world.prepare(folder / "wide", "wide", follow=("pack", "daggen"))["daggen"]

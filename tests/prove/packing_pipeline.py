@@ -314,7 +314,7 @@ def _interrupted_pack(world: World, output: Path, chance: random.Random, loss: L
         if kind == "pause":
             world.client.data("GET", f"/entrance/{task}/pause")
         else:
-            for process in _task_processes(world.service):
+            for process in world.service.task_processes():
                 os.kill(process, signal.SIGKILL)
         number = begun[0].attempt
         wait_until(lambda number=number: _ended(world, task, number), 10, every_seconds=0.01, what="the attempt has ended")
@@ -329,7 +329,7 @@ def _progress(world: World, task: int) -> int | None:
     if world.client.status(task) in _ENDS:
         return None
     attempts = world.client.data("GET", f"/entrance/{task}/attempts")["attempts"]
-    if not attempts or attempts[-1]["endTime"] or not _task_processes(world.service):
+    if not attempts or attempts[-1]["endTime"] or not world.service.task_processes():
         return 0 if not attempts else -1
     return int(world.client.data("GET", f"/entrance/{task}/progress")["bytesDone"])
 
@@ -337,13 +337,6 @@ def _progress(world: World, task: int) -> int | None:
 def _ended(world: World, task: int, number: int) -> bool:
     attempts: list[Any] = world.client.data("GET", f"/entrance/{task}/attempts")["attempts"]
     return any(a["attempt"] == number and a["endTime"] for a in attempts)
-
-
-def _task_processes(service: Service) -> list[int]:
-    own = service.pid
-    below = Path(f"/proc/{own}/task/{own}/children").read_text().split()
-    servers = [p for p in below if b"forkserver" in Path(f"/proc/{p}/cmdline").read_bytes()]
-    return [int(t) for s in servers for t in Path(f"/proc/{s}/task/{s}/children").read_text().split()]
 
 
 def _compare(wanted: Path, found: Path) -> None:

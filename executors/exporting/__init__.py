@@ -1,0 +1,1 @@
+"""The parts of a daggen: its scratch files, the nodes of folders, the CAR of them."""
