@@ -5,12 +5,17 @@ removes it at an orderly stop (SIGTERM, SIGINT). What prevents the start is one 
 broken writer ends the service with status 70.
 """
 
+import gc
+from importlib import metadata
+
 from gevent import monkey
 
-monkey.patch_all()
+gc.disable()  # until the service answers: what is made before stays
+_entry_points, metadata.entry_points = metadata.entry_points, lambda **_: ()  # type: ignore[assignment]
+monkey.patch_all()  # asks 25 times which packages want to hear of it, and the metadata of all of them are read each time
+metadata.entry_points = _entry_points
 
 import argparse
-import gc
 import json
 import os
 import signal
@@ -102,7 +107,7 @@ def _run(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stop.set)
     core.warm_up()
-    kernel = _compile_kernel(folder)
+    kernel = None if any((folder.path / "kernels").glob("*")) else _compile_kernel(folder)
     from entrance.app import create_app  # while the fork server starts on another core
     from entrance.core.setup import services_of
 
@@ -116,12 +121,14 @@ def _run(settings: Settings) -> int:
         idle_seconds=settings.service.idle_seconds,
     )
     server.start()
-    gc.collect()
     gc.freeze()  # what is there now stays: no collection need look at it again
     gc.set_threshold(*COLLECT_AFTER)
+    gc.enable()
     _owner_token(core)
     _announce(folder, host, port)
     gevent.spawn(services_of(core).jobs.start_following)
+    if kernel is None:
+        _compile_kernel(folder)  # this one may differ: the machine or the program may be new
     _LOG.info("service started", host=host, port=port, data=str(folder.path))
     stop.wait()
     _LOG.info("service stopping")
@@ -144,8 +151,8 @@ def _local(data: Path, instance: str, settings: Settings, runtime: Runtime) -> S
     return SplitLauncher(small, large, SMALL_EXECUTORS)
 
 
-def _compile_kernel(folder: Folder) -> threading.Thread | None:
-    """Have the hashing kernel compiled, in a process of its own. Returns what to wait for when there is none yet."""
+def _compile_kernel(folder: Folder) -> threading.Thread:
+    """Have the hashing kernel compiled, in a process of its own, if it is not there yet. Returns what does it."""
 
     def compile_it() -> None:
         command = [sys.executable, "-P", "-m", "common.content.kernel", "--data", str(folder.path)]
@@ -155,10 +162,9 @@ def _compile_kernel(folder: Folder) -> threading.Thread | None:
         else:
             _LOG.warning("hashing kernel not compiled, packing will be slow", reason=done.stderr.strip()[-500:])
 
-    first = not any((folder.path / "kernels").glob("*"))
     thread = threading.Thread(target=compile_it, name="kernel", daemon=True)
     thread.start()
-    return thread if first else None
+    return thread
 
 
 def _give_up(error: BaseException) -> None:

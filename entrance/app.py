@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from flask import Flask, request
 
 from entrance.console.views import make_blueprint
@@ -10,7 +12,7 @@ from entrance.dialects.dataspaces import dialect as dataspaces
 from entrance.dialects.linkis import dialect as linkis
 from entrance.dialects.singularity import dialect as singularity
 from entrance.web import ops
-from entrance.web.api import ErrorDesk, make_api
+from entrance.web.api import ErrorDesk, describe
 from entrance.web.application import Application
 from entrance.web.auth import Auth
 from entrance.web.core import Core
@@ -33,8 +35,11 @@ def create_app(core: Core) -> Flask:
     ErrorDesk(dialects).install(app)
     app.register_blueprint(ops.blueprint)
     app.register_blueprint(make_blueprint())
-    apis = {dialect.name: make_api(app, dialect) for dialect in dialects.all}
-    app.extensions[EXTENSION] = Web(core=core, auth=Auth(core), ops=ops.Ops(core, apis))
+    for dialect in dialects.all:
+        for blueprint in dialect.blueprints:
+            app.register_blueprint(blueprint)
+    documents = {dialect.name: partial(describe, app, dialect) for dialect in dialects.all}
+    app.extensions[EXTENSION] = Web(core=core, auth=Auth(core), ops=ops.Ops(core, documents))
 
     @app.before_request
     def enter() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets as random
+from base64 import b64encode
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -107,6 +108,13 @@ def hash_password(password: str) -> str:
     if not password or len(password) > MAX_PASSWORD_CHARACTERS:
         raise BadInput(f"a password has 1 to {MAX_PASSWORD_CHARACTERS} characters")
     return _hasher.hash(password)
+
+
+def nobodys_hash() -> str:
+    """Return a hash that no password fits, and that takes as long to find out as any other."""
+    salt, tag = (b64encode(random.token_bytes(n)).decode().rstrip("=") for n in (_hasher.salt_len, _hasher.hash_len))
+    costs = f"m={_hasher.memory_cost},t={_hasher.time_cost},p={_hasher.parallelism}"
+    return f"$argon2id$v=19${costs}${salt}${tag}"  # the PHC string format, as ``hash_password`` returns it
 
 
 def verify_password(password_hash: str, password: str) -> bool:

@@ -7,7 +7,6 @@ changed it. One look-up is one indexed read.
 from __future__ import annotations
 
 import ipaddress
-import secrets
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from functools import partial
 from cryptography.hazmat.primitives.asymmetric import rsa
 from flask import Request
 
-from common.db.accounts import Accounts, hash_password, verify_password
+from common.db.accounts import Accounts, nobodys_hash, verify_password
 from entrance.core.model import Caller
 from entrance.web.core import Core
 from entrance.web.errors import SessionExpired, TokenRefused, TooManyTries, WrongPassword
@@ -48,7 +47,7 @@ class Auth:
         self._hashing = threading.BoundedSemaphore(HASHES_AT_ONCE)
         self._making_key = threading.Lock()
         self._login_key: rsa.RSAPrivateKey | None = None
-        self._nobody = hash_password(secrets.token_hex())  # so that unknown names take as long as wrong passwords
+        self._nobody = nobodys_hash()  # so that unknown names take as long as wrong passwords
         self._tries = Tries(core.settings.limits.login_tries)
         self._proxies = [ipaddress.ip_network(p, strict=False) for p in self._settings.trusted_proxies]
 

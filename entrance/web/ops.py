@@ -6,8 +6,8 @@ sends a bearer token). ``/openapi.json`` lists the documents of the dialects.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
 
 from flask import Blueprint, Response, request
 from prometheus_client import CollectorRegistry, generate_latest
@@ -16,7 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from common.errors import NotLoggedIn
 from common.task import State
-from entrance.web.api import DialectApi, plain
+from entrance.web.api import plain
 from entrance.web.core import Core
 from entrance.web.errors import NoRoute
 from entrance.web.state import the_auth, the_core, the_web
@@ -53,10 +53,12 @@ class Numbers:
 
 
 class Ops:
-    """What the operators' endpoints answer from."""
+    """What the operators' endpoints answer from. ``documents`` make the OpenAPI documents, by their names."""
 
-    def __init__(self, core: Core, apis: Mapping[str, DialectApi]) -> None:
-        self._documents = {name: json.dumps(api.spec.to_dict()).encode() for name, api in apis.items()}
+    def __init__(self, core: Core, documents: Mapping[str, Callable[[], bytes]]) -> None:
+        self._core, self._documents = core, documents
+        self._made: dict[str, bytes] = {}
+        self._making = threading.Lock()
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(Numbers(core))
 
@@ -69,8 +71,13 @@ class Ops:
         return sorted(self._documents)
 
     def document(self, name: str) -> bytes | None:
-        """Return an OpenAPI document as JSON."""
-        return self._documents.get(name)
+        """Return an OpenAPI document as JSON; it is made when it is first asked for."""
+        if name not in self._documents:
+            return None
+        with self._making:
+            if name not in self._made:
+                self._made[name] = self._core.offload(self._documents[name])
+        return self._made[name]
 
 
 @blueprint.get("/health")

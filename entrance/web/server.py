@@ -178,4 +178,5 @@ def make_server(
 ) -> WSGIServer:
     """Return a server for at most ``connections`` at a time; ``start``, then ``stop(timeout)`` to let requests end."""
     handler = type("Handler", (FairHandler,), {"idle_seconds": idle_seconds, "turns": Turns()})
-    return WSGIServer(listener, application, log=None, spawn=Pool(connections), handler_class=handler)
+    environ = {"SERVER_NAME": listener.getsockname()[0]}  # else a name server is asked for it
+    return WSGIServer(listener, application, log=None, spawn=Pool(connections), handler_class=handler, environ=environ)
