@@ -13,10 +13,14 @@ _AT_ONCE = 500
 
 
 def _ended_before(table: Any) -> Sql:
-    """Ids of tasks that ended before a moment and still have a row in ``table``."""
+    """Ids of tasks that ended between two moments and still have a row in ``table``."""
     return Sql(
         select(t.tasks.c.id)
-        .where(t.tasks.c.ended_at < bindparam("before"), exists().where(table.c.task_id == t.tasks.c.id))
+        .where(
+            t.tasks.c.ended_at >= bindparam("since"),
+            t.tasks.c.ended_at < bindparam("before"),
+            exists().where(table.c.task_id == t.tasks.c.id),
+        )
         .order_by(t.tasks.c.ended_at)
         .limit(_AT_ONCE)
     )
@@ -44,8 +48,18 @@ _DELETE_LOG = Sql(delete(t.logs).where(t.logs.c.task_id == bindparam("task")))
 _DELETE_RESULT = Sql(delete(t.results).where(t.results.c.task_id == bindparam("task")))
 
 
-def _forget(tx: Tx, find: Sql, remove: Sql, before: int) -> list[int]:
-    ids = [row[0] for row in tx.all(find, before=before)]
+_STRIKE_EMPTY = tuple(
+    Sql(statement)
+    for statement in (
+        delete(t.task_counts).where(t.task_counts.c.n == 0),
+        delete(t.end_counts).where(t.end_counts.c.n == 0),
+        delete(t.task_spans).where(t.task_spans.c.part.not_in(select(t.task_counts.c.part))),
+    )
+)
+
+
+def _forget(tx: Tx, find: Sql, remove: Sql, **moments: int) -> list[int]:
+    ids = [row[0] for row in tx.all(find, **moments)]
     tx.many(remove, [{"task": i} for i in ids])
     return ids
 
@@ -54,17 +68,22 @@ def forget_tasks(tx: Tx, before: int) -> list[int]:
     """Delete tasks that ended before ``before`` (ms), children first; what belongs to them goes with them. Returns ids.
 
     The last task of a job that is still known stays: without it a complete job would be packed again. Idempotency keys of
-    that age go too.
+    that age go too, and with the last 500 the counts of nothing.
     """
-    ids = _forget(tx, _OLD_TASKS, _DELETE_TASK, before)
+    ids = _forget(tx, _OLD_TASKS, _DELETE_TASK, before=before)
     if ids:
         tx.run(_DELETE_KEYS, before=before)
+    if 0 < len(ids) < _AT_ONCE:
+        for strike in _STRIKE_EMPTY:
+            tx.run(strike)
     return ids
 
 
-def forget_logs(tx: Tx, before: int) -> list[int]:
-    return _forget(tx, _OLD_LOGS, _DELETE_LOG, before)
+def forget_logs(tx: Tx, before: int, since: int = 0) -> list[int]:
+    """Delete logs of tasks that ended before ``before``; ``since``: what ended earlier has none left."""
+    return _forget(tx, _OLD_LOGS, _DELETE_LOG, before=before, since=since)
 
 
-def forget_results(tx: Tx, before: int) -> list[int]:
-    return _forget(tx, _OLD_RESULTS, _DELETE_RESULT, before)
+def forget_results(tx: Tx, before: int, since: int = 0) -> list[int]:
+    """The same for results."""
+    return _forget(tx, _OLD_RESULTS, _DELETE_RESULT, before=before, since=since)

@@ -7,11 +7,13 @@ date, which counts for its turn.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, func, literal, null, or_, select
+from sqlalchemy import and_, bindparam, case, exists, false, func, literal, literal_column, null, or_, select, true, tuple_
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from common.db import tables as t
@@ -64,7 +66,17 @@ class Place:
     task_id: int
 
 
-_tasks, _shown = t.tasks.c, t.shown_jobs.c
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """A page of a list: its jobs, how many match in all, and how many of those follow the page."""
+
+    jobs: Sequence[ShownJob]
+    total: int
+    left: int
+
+
+_PART_BITS = 24  # of the times of ends, as the triggers have it
+_tasks, _shown, _ends = t.tasks.c, t.shown_jobs.c, t.end_counts.c
 _COLUMNS = [_tasks[f.name] for f in fields(Task)]
 _kind = case(
     *[(t.transfers.c.way == way.value, literal(kind)) for way, kind in KINDS_OF_WAYS.items()],
@@ -92,7 +104,9 @@ def _beside(some: Any, *, shown: bool = True, transfers: bool = True, storages: 
 
 
 _from = _beside(t.tasks)
+_given = func.json_each(bindparam("ids")).table_valued("value")
 _GET = Sql(select(*_ALL).select_from(_from).where(_tasks.id == bindparam("task_id")))
+_SOME = Sql(select(*_ALL).select_from(_from).where(_tasks.id.in_(select(_given.c.value))))
 _STATE = Sql(select(_tasks.state).where(_tasks.id == bindparam("task_id")))
 _insert = upsert(t.shown_jobs).values(
     task_id=bindparam("task_id"),
@@ -119,6 +133,10 @@ _forget = upsert(t.shown_jobs).values(
 _FORGET = Sql(_forget.on_conflict_do_update(index_elements=["task_id"], set_={"forgotten": 1}))
 _INSTANCE = Sql(select(t.meta.c.value).where(t.meta.c.key == "instance"))
 _USERS = Sql(select(t.users.c.name).union(select(t.task_counts.c.user)))
+_ANY_FORGOTTEN = Sql(select(_shown.task_id).where(_shown.forgotten == literal_column("1")).limit(1))
+_ANY_PROXIED = Sql(
+    select(_tasks.id).where(_tasks.execute_user != _tasks.user, _tasks.execute_user == bindparam("owner")).limit(1)
+)
 
 
 def job(tx: Tx, task_id: int) -> ShownJob | None:
@@ -153,41 +171,130 @@ def set_shown(
 
 def forget(tx: Tx, which: JobFilter) -> None:
     """Strike jobs from the lists of ended jobs; the tasks stay."""
-    rows = tx.query(select(_tasks.id).select_from(_from).where(*_conditions(which)))
+    rows = tx.query(select(_tasks.id).select_from(_from).where(*_conditions(tx, which)))
     tx.many(_FORGET, [{"task_id": row[0]} for row in rows])
 
 
 def page(
-    tx: Tx, which: JobFilter, *, by_end: bool = False, after: Place | None = None, offset: int = 0, limit: int = 1000
-) -> list[ShownJob]:
-    """Return a page of jobs, newest shown date first (``by_end``: newest end first), then the newest task."""
-    at = _tasks.ended_at if by_end else _created
-    found = select(_tasks.id.label("id"), at.label("at")).select_from(_needed(which, by_end))
-    if by_end:  # a walk from the newest end, not all that ended, sorted
-        found = found.with_hint(t.tasks, "INDEXED BY ix_tasks_ended_at", "sqlite")
-    found = found.where(*_conditions(which), *_behind(at, after)).order_by(at.desc(), _tasks.id.desc())
-    some = found.offset(offset).limit(limit).subquery()
-    rows = tx.query(
-        select(*_ALL)
-        .select_from(_beside(some.join(t.tasks, _tasks.id == some.c.id)))
-        .order_by(some.c.at.desc(), some.c.id.desc())
-    )
-    return [_job(row) for row in rows]
+    tx: Tx,
+    which: JobFilter,
+    *,
+    by_end: bool = False,
+    after: Place | None = None,
+    offset: int = 0,
+    limit: int = 1000,
+    last: bool = False,
+) -> Page:
+    """Return a page of jobs, newest shown date first (``by_end``: newest end first), then the newest task.
+
+    It begins ``offset`` jobs behind the place ``after``, else behind the start of the list; ``last``: it is the last one of
+    the pages of that length, whatever else is given.
+    """
+    if which.nothing:
+        return Page(jobs=[], total=0, left=0)
+    tx.connection.execute("BEGIN")
+    try:
+        parts = _parts(tx, which) if by_end else None
+        total = _count(tx, which, by_end) if parts is None else sum(parts.values())
+        behind = total
+        if last:
+            offset, after = max(0, (total - 1) // limit * limit), None
+        elif after is not None:
+            behind = _count(tx, which, by_end, after, parts)
+        take = max(0, min(limit, behind - offset))
+        left = max(0, behind - offset - take)
+        ids: list[int] = []
+        if take:
+            from_the_end = left < offset
+            skip = left if from_the_end else offset
+            ids = _ids(tx, which, by_end, after, skip, take, ascending=from_the_end, parts=parts)
+        return Page(jobs=_jobs(tx, ids), total=total, left=left)
+    finally:
+        tx.connection.execute("COMMIT")
 
 
-def count(tx: Tx, which: JobFilter, *, by_end: bool = False, after: Place | None = None) -> int:
+def some(tx: Tx, which: JobFilter, *, after: Place | None = None, limit: int = 500) -> list[ShownJob]:
+    """Return the first jobs behind a place, newest shown date first, without counting any."""
+    return _jobs(tx, _ids(tx, which, False, after, 0, limit))
+
+
+# ---- how many, and which ------------------------------------------------------------------------------------------
+
+
+def _parts(tx: Tx, which: JobFilter) -> dict[int, int] | None:
+    """Return how many jobs ended in each part of time, of those that match; None when ``end_counts`` does not tell."""
+    plain = JobFilter(states=which.states, owner=which.owner, user=which.user, remembered=True)
+    if which != plain or (which.owner is not None and tx.one(_ANY_PROXIED, owner=which.owner)):
+        return None
+    counted = select(_ends.part, func.sum(_ends.n)).where(_ends.n > 0, _ends.state.in_(_words(which)))
+    for name in (which.owner, which.user):
+        if name is not None:
+            counted = counted.where(_ends.user == name)
+    return dict(tx.query(counted.group_by(_ends.part)))
+
+
+def _count(
+    tx: Tx, which: JobFilter, by_end: bool, after: Place | None = None, parts: Mapping[int, int] | None = None
+) -> int:
     """Return how many jobs match; with ``after`` only those behind that place."""
+    found, least = 0, 0
+    if parts is not None and after is not None:  # whole parts are behind it, and some of its own
+        own = after.at >> _PART_BITS
+        found, least = sum(n for part, n in parts.items() if part < own), own << _PART_BITS
+    counted = _walk(tx, which, by_end, after, func.count())
+    if least:
+        counted = counted.where(_tasks.ended_at >= least)
+    return found + int(tx.query(counted)[0][0])
+
+
+def _ids(
+    tx: Tx,
+    which: JobFilter,
+    by_end: bool,
+    after: Place | None,
+    offset: int,
+    limit: int,
+    *,
+    ascending: bool = False,
+    parts: Mapping[int, int] | None = None,
+) -> list[int]:
     at = _tasks.ended_at if by_end else _created
-    if after is None and replace(which, states=(), remembered=False) == JobFilter(states=()):
-        kinds = select(func.coalesce(func.sum(t.task_counts.c.n), 0)).where(t.task_counts.c.state.in_(_words(which)))
-        found = int(tx.query(kinds)[0][0])
-        if which.remembered:
-            struck = t.shown_jobs.join(t.tasks, _tasks.id == _shown.task_id)
-            gone = select(func.count()).select_from(struck).where(_shown.forgotten == 1, _tasks.state.in_(_words(which)))
-            found -= int(tx.query(gone)[0][0])
-        return found
-    conditions = (*_conditions(which), *_behind(at, after))
-    return int(tx.query(select(func.count()).select_from(_needed(which, by_end)).where(*conditions))[0][0])
+    found = _walk(tx, which, by_end, after, _tasks.id)
+    for part in sorted(parts or {}, reverse=not ascending) if after is None else ():
+        here = (parts or {})[part]
+        if offset < here:
+            edge = (part if ascending else part + 1) << _PART_BITS
+            found = found.where(at >= edge if ascending else at < edge)
+            break
+        offset -= here
+    if ascending:
+        found = found.order_by(at, _tasks.id)
+    else:
+        found = found.order_by(at.desc(), _tasks.id.desc())
+    ids = [row[0] for row in tx.query(found.offset(offset).limit(limit))]
+    return ids[::-1] if ascending else ids
+
+
+def _walk(tx: Tx, which: JobFilter, by_end: bool, after: Place | None, what: Any) -> Any:
+    """Return a statement over all jobs that match; ``by_end``: along the ends, but for few that are known by name."""
+    conditions = _conditions(tx, which)
+    if after is not None:
+        at = _tasks.ended_at if by_end else _created
+        conditions.append(tuple_(at, _tasks.id) < tuple_(literal(after.at), literal(after.task_id)))
+    found = select(what).select_from(
+        _beside(t.tasks, shown=not by_end, transfers=which.bucket is not None, storages=which.bucket is not None)
+    )
+    if by_end:
+        conditions.append(_tasks.ended_at.is_not(None))
+        if which.name is None or _of_default_name(tx, which.name):
+            found = found.with_hint(t.tasks, "INDEXED BY ix_tasks_ended_at", "sqlite")
+    return found.where(*conditions)
+
+
+def _jobs(tx: Tx, ids: Sequence[int]) -> list[ShownJob]:
+    """Return these jobs in this order."""
+    found = {job.task.id: job for job in map(_job, tx.all(_SOME, ids=json.dumps(list(ids))))}
+    return [found[task_id] for task_id in ids]
 
 
 def place_of(job: ShownJob, *, by_end: bool = False) -> Place:
@@ -197,7 +304,7 @@ def place_of(job: ShownJob, *, by_end: bool = False) -> Place:
 
 def buckets(tx: Tx, which: JobFilter) -> list[str]:
     """Return the buckets of all jobs that match."""
-    return [row[0] for row in tx.query(select(_bucket).select_from(_from).where(*_conditions(which)).distinct())]
+    return [row[0] for row in tx.query(select(_bucket).select_from(_from).where(*_conditions(tx, which)).distinct())]
 
 
 def users(tx: Tx) -> list[str]:
@@ -215,27 +322,10 @@ def _words(which: JobFilter) -> list[str]:
     return [s.value for s in which.states]
 
 
-def _needed(which: JobFilter, by_end: bool) -> Any:
-    """Return the tables that a filter and its order ask."""
-    named, kind, bucket = which.name is not None, which.kind is not None, which.bucket is not None
-    return _beside(
-        t.tasks,
-        shown=named or which.remembered or not by_end,
-        transfers=named or kind or bucket,
-        storages=bucket,
-    )
-
-
-def _behind(at: Any, after: Place | None) -> list[Any]:
-    if after is None:
-        return []
-    return [or_(at < after.at, and_(at == after.at, _tasks.id < after.task_id))]
-
-
-def _conditions(which: JobFilter) -> list[Any]:
+def _conditions(tx: Tx, which: JobFilter) -> list[Any]:
     found: list[Any] = [_tasks.state.in_(_words(which))]
     if which.nothing:
-        found.append(literal(0) == 1)
+        found.append(false())
     if which.owner is not None:
         found.append(or_(_tasks.user == which.owner, _tasks.execute_user == which.owner))
     if which.user is not None:
@@ -243,15 +333,44 @@ def _conditions(which: JobFilter) -> list[Any]:
     if which.bucket is not None:
         found.append(_bucket == which.bucket)
     if which.name is not None:
-        found.append(_name.op("GLOB")(_glob(which.name)) if "%" in which.name else _name == which.name)
+        matches = _shown.name.op("GLOB")(_glob(which.name)) if "%" in which.name else _shown.name == which.name
+        by_own = _tasks.id.in_(select(_shown.task_id).where(matches))
+        default = _of_default_name(tx, which.name)
+        unnamed = _tasks.id.not_in(select(_shown.task_id).where(_shown.name.is_not(None)))
+        found.append(or_(by_own, and_(or_(*default), unnamed)) if default else by_own)
     if which.kind is not None:
-        found.append(_kind == which.kind)
+        found.append(_of_kind(which.kind))
     if which.level is not None:
         found += _of_level(which.level)
     if which.ended_since is not None:
         found.append(or_(_tasks.ended_at.is_(None), _tasks.ended_at >= which.ended_since))
-    if which.remembered:
-        found.append(func.coalesce(_shown.forgotten, 0) == 0)
+    if which.remembered and tx.one(_ANY_FORGOTTEN):
+        struck = t.shown_jobs.alias("struck").c
+        found.append(~exists().where(struck.task_id == _tasks.id, struck.forgotten == literal_column("1")))
+    return found
+
+
+def _of_kind(kind: str) -> Any:
+    """The jobs of a kind, without a look at what lies beside most of them."""
+    ways = {k: [way.value for way, of in KINDS_OF_WAYS.items() if of == k] for k in set(KINDS_OF_WAYS.values())}
+    executors = [name for name, of in KINDS_OF_EXECUTORS.items() if of == kind]
+    if kind != OTHER_KIND:
+        transfers = _tasks.id.in_(select(t.transfers.c.task_id).where(t.transfers.c.way.in_(ways.get(kind, []))))
+        return or_(transfers, _tasks.executor.in_(executors)) if executors else transfers
+    others = [way for k, some in ways.items() if k != kind for way in some]
+    not_here = _tasks.id.not_in(select(t.transfers.c.task_id).where(t.transfers.c.way.in_(others)))
+    return and_(_tasks.executor.not_in(list(KINDS_OF_EXECUTORS)), not_here)
+
+
+def _of_default_name(tx: Tx, name: str) -> list[Any]:
+    """The jobs whose name, if nobody has set one, matches: for each kind those of some users."""
+    pattern = re.compile(".*".join(re.escape(part) for part in name.split("%")), re.DOTALL)
+    known = users(tx)
+    found = []
+    for kind in sorted({*KINDS_OF_WAYS.values(), *KINDS_OF_EXECUTORS.values(), OTHER_KIND}):
+        some = [user for user in known if pattern.fullmatch(f"{kind} by {user}")]
+        if some:
+            found.append(and_(_of_kind(kind), true() if len(some) == len(known) else _tasks.user.in_(some)))
     return found
 
 

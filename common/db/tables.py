@@ -132,7 +132,12 @@ Index("ix_tasks_user_id", tasks.c.user, tasks.c.id)
 Index("ix_tasks_state_id", tasks.c.state, tasks.c.id)
 Index("ix_tasks_executor_id", tasks.c.executor, tasks.c.id)
 Index("ix_tasks_creator_id", tasks.c.creator, tasks.c.id)
-Index("ix_tasks_ended_at", tasks.c.ended_at)
+Index(  # lists of ended tasks in the order of their ends, as BlackPearl has them, read no rows of tasks either
+    "ix_tasks_ended_at",
+    *(tasks.c[n] for n in ("ended_at", "id", "state", "user", "execute_user", "priority", "executor")),
+    sqlite_where=tasks.c.ended_at.is_not(None),
+)
+Index("ix_tasks_proxied", tasks.c.execute_user, sqlite_where=tasks.c.execute_user != tasks.c.user)
 Index(  # all that a list can be narrowed by, for walks that read no rows of tasks
     "ix_tasks_list",
     *(tasks.c[n] for n in ("id", "user", "state", "attempt", "creator", "executor", "created_at", "parent_id")),
@@ -164,6 +169,16 @@ task_spans = Table(  # between which dates the tasks of a part of the ids were c
     Column("part", Int, primary_key=True, autoincrement=False),
     Column("oldest", Int, nullable=False),  # in 65,536 ms since 1970, no later than the first
     Column("newest", Int, nullable=False),
+)
+
+end_counts = Table(  # how many tasks ended when; without those struck from lists; kept by triggers (migration 0006)
+    "end_counts",
+    metadata,
+    Column("part", Int, primary_key=True, autoincrement=False),  # of time: 2^24 ms, four and a half hours each
+    Column("state", Text, primary_key=True),
+    Column("user", Text, primary_key=True),
+    Column("n", Int, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 submissions = Table(  # what was sent, and what the executor gets of it
@@ -284,6 +299,7 @@ shown_jobs = Table(  # what a BlackPearl client has set of a job; no row: nothin
     Column("dead_job_cleanup_allowed", Integer, nullable=False),
     Column("forgotten", Integer, nullable=False),  # struck from the lists of ended jobs
 )
+Index("ix_shown_jobs_forgotten", shown_jobs.c.task_id, sqlite_where=shown_jobs.c.forgotten == 1)
 
 transfers = Table(  # what lists of transfers are filtered by; written with the task
     "transfers",

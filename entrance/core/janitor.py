@@ -49,6 +49,7 @@ class Janitor:
     ) -> None:
         self._readers, self._writer, self._logs, self._hooks = readers, writer, logs, hooks
         self._clock, self._work, self._days, self._offload = clock, work, days, offload
+        self._forgotten: dict[Callable[..., Any], int] = {}  # up to which end, by what is forgotten
         self._tried = (0, "", "")  # the last upload that was tried: each sweep takes the next ones
 
     def recover(self) -> None:
@@ -142,17 +143,27 @@ class Janitor:
     def _remove_old(self) -> None:
         now = self._clock.now()
         tasks_days, logs_days, results_days = self._days
-        for days, forget in (
-            (results_days, retention.forget_results),
-            (logs_days, retention.forget_logs),
-            (tasks_days, retention.forget_tasks),
-        ):
-            if not days:
-                continue
-            while ids := self._writer.call(lambda tx, f=forget, d=days: f(tx, now - d * _DAY_MS)):  # type: ignore[misc]
-                if forget is not retention.forget_results:
-                    for task_id in ids:
-                        self._logs.remove(task_id)
+        if results_days:
+            self._forget(retention.forget_results, now - results_days * _DAY_MS)
+        if logs_days:
+            for task_id in self._forget(retention.forget_logs, now - logs_days * _DAY_MS):
+                self._logs.remove(task_id)
+        if tasks_days:
+            while ids := self._writer.call(lambda tx: retention.forget_tasks(tx, now - tasks_days * _DAY_MS)):
+                for task_id in ids:
+                    self._logs.remove(task_id)
+
+    def _forget(self, forget: Callable[[Tx, int, int], list[int]], before: int) -> Sequence[int]:
+        """Forget what belongs to tasks that ended before a moment; what an earlier sweep dealt with is not read again.
+
+        But for a day of it: an end may have been stored since by a clock that was behind.
+        """
+        since = self._forgotten.get(forget, 0)
+        done: list[int] = []
+        while ids := self._writer.call(lambda tx: forget(tx, before, since)):
+            done += ids
+        self._forgotten[forget] = before - _DAY_MS
+        return done
 
 
 def _coming(tx: Tx) -> set[str]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Response, request
@@ -266,15 +267,12 @@ def _list(listing: _Listing) -> Response:
     length = query.integer("page_length", DEFAULT_PAGE, 1, LARGEST_PAGE)
     offset = query.integer("page_offset", 0, 0, 10**12)
     after = _marker(query, by_end)
+    where: dict[str, Any] = {"after": after, "offset": offset, "limit": length, "last": query.flag("last_page")}
     with core.readers.read() as tx:
-        total = core.offload(partial(shown.count, tx, which, by_end=by_end))
-        behind = total if after is None else core.offload(partial(shown.count, tx, which, by_end=by_end, after=after))
-        if query.flag("last_page"):
-            offset, after, behind = max(0, (total - 1) // length * length), None, total
-        jobs = core.offload(partial(shown.page, tx, which, by_end=by_end, after=after, offset=offset, limit=length))
-    response = answer(f"<Data>{''.join(listing.write(view, listing.entry) for view in _views(jobs))}</Data>")
-    response.headers["Total-Result-Count"] = str(total)
-    response.headers["Page-Truncated"] = str(max(0, behind - offset - len(jobs)))
+        page = core.offload(partial(shown.page, tx, which, by_end=by_end, **where))
+    response = answer(f"<Data>{''.join(listing.write(view, listing.entry) for view in _views(page.jobs))}</Data>")
+    response.headers["Total-Result-Count"] = str(page.total)
+    response.headers["Page-Truncated"] = str(page.left)
     return response
 
 
@@ -351,7 +349,7 @@ def _all(which: JobFilter) -> Iterator[wire.View]:
     after: Place | None = None
     while True:
         with the_core().readers.read() as tx:
-            jobs = the_core().offload(partial(shown.page, tx, which, after=after, limit=_AT_ONCE))
+            jobs = the_core().offload(partial(shown.some, tx, which, after=after, limit=_AT_ONCE))
         yield from _views(jobs)
         if len(jobs) < _AT_ONCE:
             return

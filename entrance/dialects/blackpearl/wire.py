@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from common.db.shown import ShownJob
 from common.db.transfers import FileState, TransferFile
@@ -54,11 +55,13 @@ def _id(kind: str, *names: str) -> str:
     return str(uuid.uuid5(_IDS, "\0".join((kind, *names))))
 
 
+@lru_cache(maxsize=1024)
 def user_id(name: str) -> str:
     """Return the UUID of a user, the same for ever."""
     return _id("user", name)
 
 
+@lru_cache(maxsize=1024)
 def bucket_id(name: str) -> str:
     """Return the UUID of a bucket, the same for ever."""
     return _id("bucket", name)
