@@ -167,10 +167,9 @@ class SimLauncher:
             kind, *what = process.box.get()
             if kind == "exit":
                 break
-            if refused:
-                continue
             try:
-                self._deliver(process, kind, *what)
+                if not refused:  # else requests are still answered: stop
+                    self._deliver(process, kind, *what)
             except Refused:
                 refused = process.asked = True
             except EntranceError as error:
