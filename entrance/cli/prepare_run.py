@@ -20,6 +20,7 @@ from entrance.cli.watch import EXIT_STATUS
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+FIRST_POLL_SECONDS = 0.05  # what is soon done is looked at often
 POLL_SECONDS = 0.4
 STAGES = ("scan", "pack", "daggen")
 RATE_SECONDS = 5.0  # over which rates are taken
@@ -209,13 +210,14 @@ def _info(told: Mapping[str, Any], name: str) -> tuple[int, int] | None:
 
 def follow(run: Run, *, quiet: bool = False) -> None:
     """Show the run until everything of it has ended."""
+    began = time.monotonic()
     with _display(quiet) as display:
         while True:
             ended, stages = run.look()
             display.show(stages)
             if ended:
                 return
-            time.sleep(POLL_SECONDS)
+            time.sleep(min(POLL_SECONDS, FIRST_POLL_SECONDS + (time.monotonic() - began) / 20))
 
 
 @contextmanager
