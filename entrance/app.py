@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from flask import Flask, request
+from flask import Flask, Request
 
 from entrance.console.views import make_blueprint
 from entrance.dialects.blackpearl import dialect as blackpearl
@@ -23,7 +23,7 @@ from entrance.web.state import EXTENSION, Web
 
 def create_app(core: Core) -> Flask:
     """Return the WSGI application of a service, with every dialect."""
-    app = Application("entrance", static_folder=None)
+    app = Application("entrance")
     app.config["MAX_CONTENT_LENGTH"] = core.settings.limits.body_bytes + 1  # werkzeug cuts there and says nothing
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.strict_slashes = False
@@ -41,11 +41,11 @@ def create_app(core: Core) -> Flask:
     documents = {dialect.name: partial(describe, app, dialect) for dialect in dialects.all}
     app.extensions[EXTENSION] = Web(core=core, auth=Auth(core), ops=ops.Ops(core, documents))
 
-    @app.before_request
-    def enter() -> None:
-        guard.check()
-        dialect = dialects.of(request.path, request.headers.get("Authorization", ""))
+    def enter(request: Request) -> None:
+        guard.check(request)
+        dialect = dialects.of(request.path, request.environ.get("HTTP_AUTHORIZATION", ""))
         if dialect is not None:
-            dialect.enter()
+            dialect.enter(request)
 
+    app.enter = enter
     return app

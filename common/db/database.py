@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from common.db.sql import Tx
-from common.errors import NotStored
+from common.errors import EntranceError, NotStored
 
 FILE_NAME = "entrance.db"
 BUSY_TIMEOUT_SECONDS = 5.0
@@ -45,6 +45,26 @@ def open_readonly(path: Path) -> sqlite3.Connection:
     return connection
 
 
+class _Read:
+    """One read: a class, since a generator costs as much as the read itself."""
+
+    __slots__ = ("_connection", "_readers")
+
+    def __init__(self, readers: Readers) -> None:
+        self._readers = readers
+
+    def __enter__(self) -> Tx:
+        self._connection = self._readers.borrow()
+        return Tx(self._connection)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or issubclass(kind, EntranceError):
+            self._readers.give_back(self._connection)
+        elif issubclass(kind, sqlite3.Error):
+            self._connection.close()
+        # else it may still be in use, by a thread whose caller was ended
+
+
 class Readers:
     """A small pool of reading connections."""
 
@@ -53,23 +73,21 @@ class Readers:
         self._idle: deque[sqlite3.Connection] = deque()
         self._keep = keep
 
-    @contextmanager
-    def read(self) -> Iterator[Tx]:
-        """Borrow a connection. Do not wait for anything while holding it."""
+    def read(self) -> _Read:
+        """Borrow a connection, as a context. Do not wait for anything while holding it."""
+        return _Read(self)
+
+    def borrow(self) -> sqlite3.Connection:
         try:
-            connection = self._idle.pop()
+            return self._idle.pop()
         except IndexError:
-            connection = open_readonly(self._path)
-        try:
-            yield Tx(connection)
-        except sqlite3.Error:
-            connection.close()
-            raise
+            return open_readonly(self._path)
+
+    def give_back(self, connection: sqlite3.Connection) -> None:
+        if len(self._idle) < self._keep:
+            self._idle.append(connection)
         else:
-            if len(self._idle) < self._keep:
-                self._idle.append(connection)
-            else:
-                connection.close()
+            connection.close()
 
     def close(self) -> None:
         while self._idle:

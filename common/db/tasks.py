@@ -42,6 +42,7 @@ _COLUMNS = [t.tasks.c[n] for n in _NAMES]
 _STATE, _PAUSE, _WAITS = _NAMES.index("state"), _NAMES.index("pause_requested"), _NAMES.index("waits")
 _FINAL = tuple(s.value for s in State if s in FINAL)
 _OPEN = tuple(s.value for s in OPEN)
+_STATES = {s.value: s for s in State}
 _MACHINE = (  # the columns that an event may change
     "priority",
     "state",
@@ -289,10 +290,12 @@ class Below:
 def from_row(row: Sequence[Any]) -> Task:
     """Return the task of a row of all columns in the order of Task's fields."""
     values = dict(zip(_NAMES, row, strict=True))
-    values["state"] = State(values["state"])
+    values["state"] = _STATES[values["state"]]
     values["pause_requested"] = bool(values["pause_requested"])
     values["waits"] = bool(values["waits"])
-    return Task(**values)
+    task = object.__new__(Task)
+    task.__dict__.update(values)  # what __init__ of a frozen dataclass does with one call for each field
+    return task
 
 
 def get(tx: Tx, task_id: int) -> Task:

@@ -17,10 +17,11 @@ import re
 import struct
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -433,7 +434,7 @@ def _page_of(body: bytes, from_line: int, limit: int, limit_bytes: int) -> LogPa
 def _page_from(fd: int, name: str, end: int, from_line: int, limit: int, limit_bytes: int) -> LogPage:
     """Read forward from the nearest noted line; only complete lines below ``end`` count."""
     at, number = _noted(name, from_line)
-    if at > os.fstat(fd).st_size or (0 < at < end and os.pread(fd, 1, at - 1) != b"\n"):
+    if at and (os.pread(fd, 1, at - 1) != b"\n" if at < end else at > os.fstat(fd).st_size):
         at, number = 0, 0  # the index is broken: it costs time, and no lines
     if at >= end:
         return _page([], from_line, "INFO")
@@ -498,13 +499,19 @@ def _noted(name: str, from_line: int) -> tuple[int, int]:
     except FileNotFoundError:
         return 0, 0
     try:
-        k = min(from_line // INDEX_EVERY, os.fstat(index).st_size // 8 - 1)
-        return (0, 0) if k <= 0 else (int.from_bytes(os.pread(index, 8, 8 * k), "little"), k * INDEX_EVERY)
+        k = from_line // INDEX_EVERY
+        noted = os.pread(index, 8, 8 * k)
+        if len(noted) < 8:  # that line is not written yet
+            k = os.fstat(index).st_size // 8 - 1
+            noted = os.pread(index, 8, 8 * k) if k > 0 else b""
+        return (int.from_bytes(noted, "little"), k * INDEX_EVERY) if len(noted) == 8 else (0, 0)
     finally:
         os.close(index)
 
 
 def _within(lines: list[bytes], limit_bytes: int) -> list[bytes]:
+    if sum(map(len, lines)) + len(lines) <= limit_bytes:
+        return lines
     total = 0
     for i, line in enumerate(lines):
         total += len(line) + 1
@@ -520,14 +527,34 @@ def _level_before(lines: Sequence[bytes]) -> str:
     return "INFO"
 
 
+class _Levels(Sequence[str]):
+    """The levels of lines, found out when somebody looks: most readers do not. ``before``: the level of the line before."""
+
+    def __init__(self, lines: Sequence[bytes], before: str) -> None:
+        self._lines, self._before = lines, before
+
+    @cached_property
+    def _found(self) -> list[str]:
+        level, found = self._before, []
+        for line in self._lines:
+            usual = _USUAL.get(line[23:29]) if line[10:11] == b" " and line[19:20] == b"." else None
+            if usual is not None:
+                level = usual
+            elif match := _HEAD.search(line):
+                level = match.group(1).decode()
+            found.append(level)
+        return found
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __getitem__(self, at: Any) -> Any:
+        return self._found[at]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+
 def _page(lines: list[bytes], first: int, level: str) -> LogPage:
-    levels = []
-    for line in lines:
-        usual = _USUAL.get(line[23:29]) if line[10:11] == b" " and line[19:20] == b"." else None
-        if usual is not None:
-            level = usual
-        elif match := _HEAD.search(line):
-            level = match.group(1).decode()
-        levels.append(level)
     texts = b"\n".join(lines).decode(errors="replace").split("\n") if lines else []
-    return LogPage(lines=texts, levels=levels, first=first, next_line=first + len(lines))
+    return LogPage(lines=texts, levels=_Levels(lines, level), first=first, next_line=first + len(lines))

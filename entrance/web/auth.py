@@ -118,7 +118,7 @@ class Auth:
 
     def bearer(self, request: Request, user: str | None = None) -> Caller | None:
         """Return whom ``Authorization: Bearer`` names, None when there is no such header. Raises TokenRefused."""
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        scheme, _, token = request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
         return self.token(token.strip(), user) if scheme.lower() == "bearer" else None
 
     # ---- doors without a login of their own

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from flask import Response, g
+from flask import Request, Response, g
 
 from common.errors import EntranceError, NotLoggedIn
 from entrance.core.model import Caller
@@ -17,7 +17,7 @@ class Dialect:
     """One outside API.
 
     ``prefixes`` are the paths that it answers for, errors without a route included; of several dialects the longest prefix
-    counts. ``enter`` runs before the view of every request below them: it sets the caller (``set_caller``) or raises.
+    counts. ``enter`` is given every request below them before its view: it sets the caller (``set_caller``) or raises.
     ``render_error`` turns any expected error into an answer in the dialect's own form and status code. ``scheme``: requests
     on a path of no dialect whose ``Authorization`` begins so are the dialect's too (bucket names can be any path).
     """
@@ -26,7 +26,7 @@ class Dialect:
     title: str
     prefixes: Sequence[str]
     blueprints: Sequence[DialectBlueprint]
-    enter: Callable[[], None]
+    enter: Callable[[Request], None]
     render_error: Callable[[EntranceError], Response]
     scheme: str = ""
 

@@ -26,13 +26,16 @@ View = TypeVar("View", bound=Callable[..., object])
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _CSP = "default-src 'none'; frame-ancestors 'none'"
-_HEADERS = (
-    ("X-Content-Type-Options", "nosniff"),
-    ("X-Frame-Options", "DENY"),
-    ("Referrer-Policy", "no-referrer"),
-    ("Cross-Origin-Resource-Policy", "same-origin"),
-    ("Content-Security-Policy", _CSP),
-    ("Cache-Control", "no-store"),
+_HEADERS = tuple(
+    (name, name.lower(), value)
+    for name, value in (
+        ("X-Content-Type-Options", "nosniff"),
+        ("X-Frame-Options", "DENY"),
+        ("Referrer-Policy", "no-referrer"),
+        ("Cross-Origin-Resource-Policy", "same-origin"),
+        ("Content-Security-Policy", _CSP),
+        ("Cache-Control", "no-store"),
+    )
 )
 
 
@@ -56,15 +59,15 @@ class Guard:
         """Give every answer its headers. ``check`` is called by the application, in its own order."""
         app.after_request(self._headers)
 
-    def check(self) -> None:
-        """Raises TooLarge, BadInput or Forbidden when the current request must not go on."""
-        length = request.content_length
+    def check(self, req: Request) -> None:
+        """Raises TooLarge, BadInput or Forbidden when a request must not go on."""
+        length = req.content_length if "CONTENT_LENGTH" in req.environ else None
         if length is not None and length > self._limit:
             raise TooLarge(f"the request body is larger than {self._limit} bytes")
-        host = request.environ.get("HTTP_HOST")
+        host = req.environ.get("HTTP_HOST")
         if host is not None and not self._our_host(host):
             raise Forbidden("the Host header names another service")
-        if self._is_change(request) and not self._from_our_side(request, host):
+        if self._is_change(req) and not self._from_our_side(req, host):
             raise Forbidden("changes from another site are refused")
 
     def _is_our_host(self, host: str) -> bool:
@@ -99,10 +102,10 @@ class Guard:
     def _headers(self, response: Response) -> Response:
         headers = response.headers
         named = {name.lower() for name, _ in headers}
-        for name, value in _HEADERS:
-            if name.lower() not in named:
+        for name, lower, value in _HEADERS:
+            if lower not in named:
                 headers.add(name, value)
-        origin = request.headers.get("Origin")
+        origin = request.environ.get("HTTP_ORIGIN")
         if origin is not None and self._origins:
             headers.add("Vary", "Origin")
             if origin.lower() in self._origins:

@@ -13,16 +13,18 @@ Imported by ``entrance.__main__`` alone, after the patching.
 from __future__ import annotations
 
 import re
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 import gevent
 from gevent import socket as sockets
 from gevent.hub import Waiter
 from gevent.pool import Pool
-from gevent.pywsgi import OldMessage, WSGIHandler, WSGIServer
+from gevent.pywsgi import WSGIHandler, WSGIServer, format_date_time
 
 BACKLOG = 1024
 SMALL_ANSWER_BYTES = 64 << 10  # sent together with the head
@@ -33,6 +35,10 @@ REQUESTS_A_TURN = 2  # of the event loop
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 64 << 10  # of one line
 
+USUAL_NAME_BYTES = 64  # names of headers that are remembered, with what they mean
+
+_FRAMING = frozenset({"content-length", "transfer-encoding"})
+_BODILESS = (204, 304)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _BARE = re.compile(r"[\r\n\0]")  # section 5.5: no value has these
 _BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s"
@@ -40,6 +46,69 @@ _BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: 
 
 class Ambiguous(ValueError):
     """The length of a request can be read in more than one way."""
+
+
+class RequestHeaders:
+    """The header lines of a request, as pywsgi asks for them. Of a name that came twice ``get`` returns the first value."""
+
+    status = ""  # pywsgi's: what is wrong with them
+
+    def __init__(self) -> None:
+        self.environ: list[tuple[str, str]] = []  # names as WSGI has them, in their order
+        self._first: dict[str, str] = {}
+
+    def add(self, name: str, key: str | None, value: str) -> None:
+        """Add a line: its name in lower case, and as WSGI has it."""
+        if key is not None:
+            self.environ.append((key, value.strip()))
+        self._first.setdefault(name, value)
+
+    def get(self, name: str, default: str | None = None) -> str | None:
+        return self._first.get(name.lower(), default)
+
+    getheader = get
+
+    def __delitem__(self, name: str) -> None:
+        del self._first[name.lower()]
+
+    @property
+    def typeheader(self) -> str | None:
+        return self._first.get("content-type")
+
+
+_BESIDE = frozenset({"content-type", "content-length"})  # WSGI has them under names of their own
+
+
+def _header_name(raw: bytes) -> tuple[str, str | None] | None:
+    """Return a header's name in lower case and as WSGI has it (None = not at all); None when it is not a name."""
+    name = raw.decode("iso-8859-1")
+    if not _TOKEN.fullmatch(name):
+        return None
+    lower = name.lower()
+    hidden = "_" in name or lower in _BESIDE  # with underscores two names could look like one
+    return lower, None if hidden else f"HTTP_{lower.upper().replace('-', '_')}"
+
+
+_usual_header_name = lru_cache(maxsize=256)(_header_name)
+
+
+@lru_cache(maxsize=256)
+def _sent_name(name: str) -> tuple[str, bytes]:
+    """Return the name of an answer's header in lower case, and as it is sent."""
+    return name.lower(), _sent(name)
+
+
+def _sent(text: str) -> bytes:
+    """Raises ValueError for what would break the head of an answer."""
+    if "\n" in text or "\r" in text:
+        raise ValueError(f"{text!r} would break the answer")
+    return text.encode("latin-1")
+
+
+@lru_cache(maxsize=2)
+def _date(second: int) -> bytes:
+    date: bytes = format_date_time(second)
+    return date
 
 
 class Turns:
@@ -89,30 +158,37 @@ class FairHandler(WSGIHandler):  # type: ignore[misc]
 
         ``seekable`` is of pywsgi's call and has no meaning.
         """
-        headers = OldMessage()
+        headers = RequestHeaders()
+        framed = 0  # lines that tell how long the body is
         for _ in range(MAX_HEADERS + 1):
-            line = lines.readline(MAX_HEADER_BYTES + 1)
+            line: bytes = lines.readline(MAX_HEADER_BYTES + 1)
             if line in (b"\r\n", b"\n"):
                 break
-            name, colon, value = line.decode("iso-8859-1").partition(":")
-            value = value.removesuffix("\n").removesuffix("\r").strip(" \t")
+            raw, colon, rest = line.partition(b":")
+            value = rest.decode("iso-8859-1").removesuffix("\n").removesuffix("\r").strip(" \t")
+            named = _usual_header_name(raw) if len(raw) <= USUAL_NAME_BYTES else _header_name(raw)
             # Others may read such a line differently, and one without an end was cut.
-            if not colon or not line.endswith(b"\n") or not _TOKEN.fullmatch(name) or _BARE.search(value):
+            if not colon or not line.endswith(b"\n") or named is None or _BARE.search(value):
                 raise Ambiguous("a header line is malformed")
-            headers[name] = value
+            headers.add(*named, value)
+            framed += named[0] in _FRAMING
         else:
             raise Ambiguous("there are too many header lines")
-        lengths = headers.get_all("content-length") or []
-        encodings = headers.get_all("transfer-encoding") or []
-        if (lengths and encodings) or len(lengths) > 1 or len(encodings) > 1:
-            raise Ambiguous("Content-Length and Transfer-Encoding exclude each other, and each comes once")
-        if lengths and not (lengths[0].isascii() and lengths[0].strip().isdigit()):
-            raise Ambiguous("Content-Length is not a number")
-        if encodings and encodings[0].strip().lower() != "chunked":
-            raise Ambiguous("the only Transfer-Encoding is chunked")
+        if framed:
+            if framed > 1:
+                raise Ambiguous("Content-Length and Transfer-Encoding exclude each other, and each comes once")
+            length, encoding = headers.get("content-length"), headers.get("transfer-encoding")
+            if length is not None and not (length.isascii() and length.strip().isdigit()):
+                raise Ambiguous("Content-Length is not a number")
+            if encoding is not None and encoding.strip().lower() != "chunked":
+                raise Ambiguous("the only Transfer-Encoding is chunked")
         return headers
 
     MessageClass = _read_headers  # pywsgi's name
+
+    def _headers(self) -> Sequence[tuple[str, str]]:
+        environ: Sequence[tuple[str, str]] = self.headers.environ
+        return environ
 
     def get_environ(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environ()
@@ -151,8 +227,29 @@ class FairHandler(WSGIHandler):  # type: ignore[misc]
             body.chunked_input = False
             if body.content_length is not None:
                 body.content_length = min(body.content_length, body.position + MAX_DISCARDED_BYTES)
-        write: Callable[..., None] = super().start_response(status, headers, exc_info)
-        return write
+        code = int(status.partition(" ")[0])
+        if exc_info is not None or code in _BODILESS or self.request_version != "HTTP/1.1":
+            write: Callable[..., None] = super().start_response(status, headers, exc_info)
+            return write
+        self._orig_status, self.code = status, code
+        self.status = _sent(status)
+        self.provided_date = self.provided_content_length = None
+        sent: list[tuple[bytes, bytes]] = []
+        self.response_headers = sent
+        for name, value in headers:
+            lower, name_sent = _sent_name(name)
+            sent.append((name_sent, _sent(value)))
+            if lower == "content-length":
+                self.provided_content_length = value
+            elif lower == "date":
+                self.provided_date = value
+            elif lower == "connection" and value == "close":
+                self.close_connection = True
+        if self.provided_date is None:
+            date = _date(int(time.time()))
+            self.provided_date = date.decode()
+            sent.append((b"Date", date))
+        return self.write  # type: ignore[no-any-return]
 
     def log_request(self) -> None:
         """Nothing: requests are not logged."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import request
+from flask import Request
 
 from entrance.dialects.blackpearl import jobs, system
 from entrance.dialects.blackpearl.answers import ROOT
@@ -25,7 +25,7 @@ def make() -> Dialect:
     )
 
 
-def _enter() -> None:
+def _enter(request: Request) -> None:
     set_caller(caller_of(request))
     if not request.path.startswith(ROOT):
         raise NotServed

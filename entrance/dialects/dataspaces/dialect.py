@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import request
+from flask import Request
 
 from entrance.dialects.dataspaces import views
 from entrance.dialects.dataspaces.door import caller_of
@@ -22,5 +22,5 @@ def make() -> Dialect:
     )
 
 
-def _enter() -> None:
+def _enter(request: Request) -> None:
     set_caller(caller_of(request))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import request
+from flask import Request
 
 from entrance.dialects.linkis import accounts, downloads, events, files, history, operation, own, users, views
 from entrance.dialects.linkis.door import caller_of
@@ -36,7 +36,7 @@ def make() -> Dialect:
     )
 
 
-def _enter() -> None:
+def _enter(request: Request) -> None:
     path = request.path
     if not path.startswith(f"{BASE}/") and path != BASE:
         raise BadVersion(path[len(ROOT) + 1 :].partition("/")[0])

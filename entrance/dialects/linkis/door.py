@@ -20,8 +20,8 @@ def caller_of(req: Request) -> Caller:
     """Return who makes a request. Raises NotLoggedIn and its kin."""
     auth = the_auth()
     cookies = req.cookies if "HTTP_COOKIE" in req.environ else {}
-    code = req.headers.get("Token-Code", cookies.get("Token-Code"))
-    user = req.headers.get("Token-User", cookies.get("Token-User"))
+    code = req.environ.get("HTTP_TOKEN_CODE", cookies.get("Token-Code"))
+    user = req.environ.get("HTTP_TOKEN_USER", cookies.get("Token-User"))
     if code is not None and user is not None:
         if not code.strip() or not user.strip():
             raise TokenRefused("pair")
@@ -34,7 +34,7 @@ def caller_of(req: Request) -> Caller:
                 raise NotLoggedIn
             return auth.session(ticket)
         caller = found
-    if req.headers.get("Token-Alive", "").lower() == "true" and COOKIE not in cookies:
+    if req.environ.get("HTTP_TOKEN_ALIVE", "").lower() == "true" and COOKIE not in cookies:
         _keep_alive(caller)
     return caller
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from flask import Response, request
 
+from entrance.web.application import Answer
+
 ROOT = "/api/rest_j"
 BASE = f"{ROOT}/v1"
 encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -36,4 +38,4 @@ def answer(
 ) -> Response:
     """Return the answer to the current request."""
     value = message(method_of(request.path) if method is None else method, data or {}, text, status)
-    return Response(encode(value).encode("utf-8", "replace"), http, content_type="application/json")
+    return Answer(encode(value).encode("utf-8", "replace"), http, "application/json")

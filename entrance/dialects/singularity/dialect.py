@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import request
+from flask import Request
 
 from common.errors import NotLoggedIn
 from entrance.dialects.singularity import content, files, jobs, others, pieces, preparations, storages
@@ -31,8 +31,8 @@ def make() -> Dialect:
     )
 
 
-def _enter() -> None:
-    if request.method == "OPTIONS" or _is_public():
+def _enter(request: Request) -> None:
+    if request.method == "OPTIONS" or _is_public(request):
         return
     caller = the_auth().guest(request)
     if caller is None:
@@ -40,7 +40,7 @@ def _enter() -> None:
     set_caller(caller)
 
 
-def _is_public() -> bool:
-    """Whether anyone may make the current request: that for a piece, if the administrator says so."""
+def _is_public(request: Request) -> bool:
+    """Whether anyone may make a request: that for a piece, if the administrator says so."""
     public = the_core().settings.content.access == "public"
     return public and request.endpoint == f"{content.blueprint.name}.{content.PIECE}"
