@@ -1,9 +1,9 @@
 """pack: make the CAR of a job.
 
 The work is done by ``packing``: the layout is planned, threads make batches of it, and this module keeps the books. It
-syncs beside the hashing, speaks of synced bytes only in its checkpoints, and at the end names ranges and files, writes the
-index and publishes all with one commit. Another attempt goes on at the last slab border, so at most a second or two is done
-again, and bytes never differ. Source of the rules: sections 5.5 to 5.7 of the Singularity contract.
+syncs and names ranges and files beside the hashing, speaks of synced bytes only in its checkpoints, and at the end writes
+the index and publishes all with one commit. Another attempt goes on at the last slab border, so at most a second or two is
+done again, and bytes never differ. Source of the rules: sections 5.5 to 5.7 of the Singularity contract.
 
 A job that has failed before leaves out what is no longer there and what a newer version has taken the place of: a scan has
 put that into another job, and the other files of the job must not wait for it for ever.
@@ -15,10 +15,11 @@ import errno
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -38,7 +39,7 @@ from executors.base import Column, Stage, StopRequested, TaskContext
 from executors.packing import inline
 from executors.packing.carfile import CarFile
 from executors.packing.files import CAR, INDEX, Files, Output, Room, open_files, open_output
-from executors.packing.finish import Names, table_columns, write_index
+from executors.packing.finish import BATCH_ROWS, TABLE_COLUMNS, Names, write_index
 from executors.packing.journal import JournalReader
 from executors.packing.layout import START, Cursor, Planner, most_bytes
 from executors.packing.line import Line
@@ -226,12 +227,32 @@ class Work:
             slabs=slabs,
         )
         line.open_range(self._children_before(books.cursor, files))
+        index = IndexWriter(self._ctx.workdir)
+        nodes = inline.NodeSpool(self._ctx.workdir) if output.inline else None
+        names = Names(
+            car_id=books.car_id,
+            split=self._split,
+            profile=self._preparation.profile,
+            journal=JournalReader(files.blocks),
+            index=index,
+            node=nodes.add if nodes is not None else None,
+        )
         try:
-            books = self._run(line, room, books, files)
+            books = self._run(line, room, names, books, files)
             line.stop()
             if car is not None:
                 car.finish(line.reached().offset)
-            return self._finish(line, books, files, output)
+            first = cids.RAW_PREFIX + files.blocks.get(0, 1)
+            made = self._made(line, names, first, books, output)
+            if made is None:
+                return []
+            self._give_skips(books, self._total)
+            write_index(files.part(INDEX), index, files.blocks, nodes)
+            if files.car is not None:
+                os.ftruncate(files.car, made.file_size)
+            files.sync()
+            self._publish(made, names.take_rows(), files, output.folder)
+            return [car_row(made)]
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
                 raise MayPass(f"{output.folder}: the CAR cannot be written: {error.strerror}") from error
@@ -239,30 +260,48 @@ class Work:
         finally:
             line.stop()
 
-    def _run(self, line: Line, room: Room | None, books: Books, files: Files) -> Books:
-        """Let the line work to the end; sync, report, and keep the checkpoint. Returns the last one."""
+    def _run(self, line: Line, room: Room | None, names: Names, books: Books, files: Files) -> Books:
+        """Let the line work to the end; name, sync, report, and keep the checkpoint. Returns the last one."""
         ctx = self._ctx
         next_checkpoint = time.monotonic() + CHECKPOINT_SECONDS
         synced = books.cursor.offset
         reserving = _reserve(room, line)
         line.staff(ctx.cores)
-        while not line.wait(0 if reserving else TICK_SECONDS):
-            reserving = reserving and _reserve(room, line)
-            reached = line.reached()
-            now = time.monotonic()
-            saved = None
-            if now >= next_checkpoint or reached.offset - synced >= SYNC_BYTES:
-                synced = reached.offset
-                saved = self._save(line, books, files)
-            if saved is not None:
-                books, next_checkpoint = saved, now + CHECKPOINT_SECONDS
-            try:
+        try:
+            self._name(names, self._ranges_before(books.cursor), line, books)
+            while not line.wait(0 if reserving else TICK_SECONDS):
+                reserving = reserving and _reserve(room, line)
+                self._name(names, line.ended(), line, books)
+                reached = line.reached()
+                now = time.monotonic()
+                saved = None
+                if now >= next_checkpoint or reached.offset - synced >= SYNC_BYTES:
+                    synced = reached.offset
+                    saved = self._save(line, books, files)
+                if saved is not None:
+                    books, next_checkpoint = saved, now + CHECKPOINT_SECONDS
+                    self._give_rows(names)
                 self._step(reached.payload, saved)
-            except StopRequested:
-                self._save_last(line, books, files)
-                raise
-            line.staff(ctx.cores)
+                line.staff(ctx.cores)
+            self._name(names, line.ended(), line, books)
+        except StopRequested:
+            self._save_last(line, books, files)
+            raise
         return books
+
+    def _name(self, names: Names, parts: Iterable[JobRange], line: Line, books: Books) -> None:
+        """Name ranges that the line has reached; rows of very many go with the last checkpoint, ``books``."""
+        parts = iter(parts)
+        while some := list(islice(parts, BATCH_ROWS // 2)):
+            reached = line.reached()
+            names.add(some, reached.blocks)
+            if names.full:
+                self._give_rows(names)
+                self._step(reached.payload, books)
+
+    def _give_rows(self, names: Names) -> None:
+        for table, rows in names.take_rows().items():
+            self._ctx.rows(table, rows, TABLE_COLUMNS[table])
 
     def _save(self, line: Line, books: Books, files: Files) -> Books | None:
         """Sync what the line has made; return the checkpoint that follows, None when it would be the last one again."""
@@ -324,6 +363,14 @@ class Work:
                 raise ExecutorError(f"{part.path}: its size is not known")
             yield part
 
+    def _ranges_before(self, cursor: Cursor) -> Iterator[JobRange]:
+        """Yield the ranges that an earlier attempt has completed."""
+        for part in self._ranges(0) if cursor != START else ():
+            if part.id >= cursor.range_id:
+                return
+            if part.id not in self._skipped:
+                yield part
+
     def _left_out(self, part: JobRange) -> bool:
         """Whether a range is skipped; what is skipped is told to the log once."""
         if part.id in self._skipped:
@@ -366,14 +413,16 @@ class Work:
 
     # ---- the end
 
-    def _finish(self, line: Line, books: Books, files: Files, output: Output) -> Sequence[Any]:
+    def _made(self, line: Line, names: Names, first: bytes, books: Books, output: Output) -> Car | None:
+        """Return the CAR that is made; None when nothing was left to pack of a job that had failed."""
         ctx, preparation = self._ctx, self._preparation
         reached = line.reached()
-        if not reached.blocks and self._again:
-            ctx.log("nothing of this job is left to pack", "WARN")
-            return []
         if not reached.blocks:
-            raise ExecutorError("no content to pack")
+            if not self._again:
+                raise ExecutorError("no content to pack")
+            ctx.log("nothing of this job is left to pack", "WARN")
+            return None
+        assert (names.end, names.blocks) == (reached.offset, reached.blocks), "names and line agree"
         minimum = preparation.min_piece_size or 1 << 20
         payload = self._total - self._bytes_skipped()
         padding = padding_rule(
@@ -382,26 +431,8 @@ class Work:
         root, piece_size = line.commitment(minimum)
         if piece_size > preparation.piece_size:
             ctx.log(f"the piece has {piece_size} bytes, more than the {preparation.piece_size} of the preparation", "WARN")
-        if files.car is not None:
-            os.ftruncate(files.car, padding.file_size)
         piece_cid = piececid.encode_v1(root)
-        name = f"{cids.to_text(piece_cid)}.car"
-        nodes = inline.NodeSpool(ctx.workdir) if output.inline else None
-        index = IndexWriter(ctx.workdir)
-        names = Names(
-            car_id=books.car_id,
-            split=self._split,
-            profile=preparation.profile,
-            journal=JournalReader(files.blocks),
-            index=index,
-            node=nodes.add if nodes is not None else None,
-        )
-        last = self._name_all(names, books)
-        assert names.finish() == reached.offset and names.blocks == reached.blocks, "layout and line agree"
-        write_index(files.part(INDEX), index, files.blocks, nodes)
-        files.sync()
-        first = cids.RAW_PREFIX + files.blocks.get(0, 1)
-        made = Car(
+        return Car(
             id=books.car_id,
             type="data",
             piece_cid=piece_cid,
@@ -412,41 +443,26 @@ class Work:
             file_size=padding.file_size,
             virtual_padding=padding.virtual,
             storage_id=output.storage_id,
-            storage_path="" if output.inline else name,
+            storage_path="" if output.inline else f"{cids.to_text(piece_cid)}.car",
             files=names.files,
-            blocks=names.blocks,
+            blocks=reached.blocks,
             preparation_id=preparation.id,
             attachment_id=self._attachment.id,
             job_id=self._job.id,
             task_id=ctx.task_id,
             created_at=now_ms(),
         )
-        self._publish(made, last, files, output.folder / name)
-        return [car_row(made)]
 
-    def _name_all(self, names: Names, books: Books) -> dict[str, list[Sequence[Any]]]:
-        """Name all ranges; hand over rows by the way, and return the last of them."""
-        self._give_skips(books, self._total)
-        for part in self._ranges(0):
-            if part.id in self._skipped:
-                continue
-            names.add(part)
-            if names.full:
-                rows = names.take_rows()
-                for table, columns in table_columns(rows).items():
-                    self._ctx.rows(table, rows[table], columns)
-                self._step(self._total, books)
-        return names.take_rows()
-
-    def _publish(self, made: Car, rows: dict[str, list[Sequence[Any]]], files: Files, final: Path) -> None:
+    def _publish(self, made: Car, rows: dict[str, list[Sequence[Any]]], files: Files, folder: Path) -> None:
         ctx = self._ctx
+        final = folder / f"{cids.to_text(made.piece_cid)}.car"
         if files.car is not None and final.exists() and not self._catalogue.cars_of_piece(made.piece_cid):
             ctx.log(f"{final}: a file of this name is there already; it is replaced", "WARN")
         pairs = [(str(files.part(INDEX)), f"{final}{SUFFIX}")]
         if files.car is not None:
             pairs.insert(0, (str(files.part(CAR)), str(final)))
-        described = [(table, columns, rows[table]) for table, columns in table_columns(rows).items() if rows[table]]
-        ctx.publish(pairs, [*described, ("cars", tuple(Car.__dataclass_fields__), [tuple(asdict(made).values())])])
+        named = [(table, TABLE_COLUMNS[table], of) for table, of in rows.items() if of]
+        ctx.publish(pairs, [*named, ("cars", tuple(Car.__dataclass_fields__), [tuple(asdict(made).values())])])
         ctx.log(f"{final.name}: {made.blocks} blocks, {made.file_size} bytes, piece of {made.piece_size} bytes")
 
     def _bytes_skipped(self) -> int:

@@ -1,13 +1,15 @@
-"""The end of a pack: the CIDs of its ranges and files as catalogue rows, and the index of its CAR.
+"""The CIDs of a pack's ranges and files as catalogue rows, and the index of its CAR.
 
-Both follow from the layout and the journal, read once more from the front; memory holds a page of ranges. A file of one
-range is complete here; one of several is noted as *spanning* and completed when the CAR is published that brings the last.
+Both follow from the ranges and the journal, beside the hashing, as far as that has come; memory holds what was named since
+the last checkpoint. A file of one range is complete with it; one of several is noted as *spanning* and completed when the
+CAR is published that brings the last.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +19,20 @@ from common.content import car, chunker
 from common.content import cid as cids
 from common.content.index import IndexWriter
 from common.content.profile import Profile
-from common.content.unixfs import Child, leaf
+from common.content.unixfs import leaf
 from common.db.catalogue import JobRange
 from executors.packing.inline import NodeSpool, write_sidecar
 from executors.packing.journal import Journal, JournalReader
 from executors.packing.layout import leaf_head
-from executors.packing.trees import range_node_lengths, range_nodes, save_tops
+from executors.packing.trees import range_nodes, save_tops
 
 BATCH_ROWS = 4_000
-_INDEX_BLOCKS = 1 << 14
+TABLE_COLUMNS = {
+    "range_cids": ("range_id", "car_id", "cid", "tops"),
+    "file_cids": ("file_id", "car_id", "cid", "tsize"),
+    "spanning": ("car_id", "file_id"),
+}
+"""What the rows of the tables that are filled here say."""
 
 
 class Names:
@@ -44,13 +51,15 @@ class Names:
         """``node`` is told CID and data of each link node, in order."""
         self._car_id, self._split, self._profile = car_id, split, profile
         self._journal, self._index, self._node = journal, index, node
-        self._digests: list[bytes] = []
-        self._offsets: list[int] = []
-        self._end = car.HEADER_LENGTH
-        self._rows: dict[str, list[Sequence[Any]]] = {"range_cids": [], "file_cids": [], "spanning": []}
+        self.end = car.HEADER_LENGTH  # of what is named, in the CAR
+        self._rows: dict[str, list[Sequence[Any]]] = {table: [] for table in TABLE_COLUMNS}
         self._spanning = 0  # the last file noted
         self.files = 0
-        self.blocks = 0
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks are named."""
+        return len(self._index)
 
     @property
     def full(self) -> bool:
@@ -62,61 +71,74 @@ class Names:
         rows, self._rows = self._rows, {table: [] for table in self._rows}
         return rows
 
-    def add(self, part: JobRange) -> None:
-        """Name the next range."""
-        count = chunker.chunk_count(part.length, self._profile.chunk_size)
-        lengths = range_node_lengths(part.offset, part.length, part.size, self._split, self._profile)
-        whole = part.size == part.length
-        if count == 1 and not lengths and (whole or self._profile.tree == "ranges"):
-            digest = self._journal.take(1)
-            cid, tops, tsize = cids.RAW_PREFIX + digest, None, part.length
-            self._place(digest, len(leaf_head(part.length)) + cids.DIGEST_LENGTH + part.length)
+    def add(self, parts: Iterable[JobRange], blocks: int) -> None:
+        """Name the next ranges. ``blocks`` are in the journal without a gap, theirs among them."""
+        self._journal.end = blocks
+        for is_leaf, neighbours in groupby(parts, self._is_leaf):
+            if is_leaf:
+                self._add_leaves(list(neighbours))
+            else:
+                for part in neighbours:
+                    self._add_tree(part)
+
+    def _is_leaf(self, part: JobRange) -> bool:
+        """Whether all of a range is one leaf, with nothing above it."""
+        return part.length <= self._profile.chunk_size and (part.length == part.size or self._profile.tree == "ranges")
+
+    def _add_leaves(self, parts: Sequence[JobRange]) -> None:
+        digests = self._journal.take(len(parts))
+        self._place(digests, [len(leaf_head(part.length)) + cids.DIGEST_LENGTH + part.length for part in parts])
+        named = list(zip(parts, (cids.RAW_PREFIX + digest for digest in _each(digests)), strict=True))
+        of = self._car_id
+        self._rows["range_cids"] += [(part.id, of, cid, None) for part, cid in named]
+        whole = [(part.file_id, of, cid, part.length) for part, cid in named if part.length == part.size]
+        self._rows["file_cids"] += whole
+        self.files += len(whole)
+        if len(whole) < len(parts):
+            for part in parts:
+                self._note_spanning(part)
+
+    def _add_tree(self, part: JobRange) -> None:
+        lengths = [chunk.length for chunk in chunker.chunks(part.offset, part.length, self._profile.chunk_size)]
+        digests = self._journal.take(len(lengths))
+        leaves = [leaf(cids.RAW_PREFIX + digest, of) for digest, of in zip(_each(digests), lengths, strict=True)]
+        blocks, tops = range_nodes(leaves, part.offset, part.size, self._split, self._profile)
+        above = self._journal.take(len(blocks))
+        if above != b"".join([block.cid[cids.PREFIX_LENGTH :] for block in blocks]):
+            raise AssertionError(f"the journal does not fit range {part.id}")
+        self._place(digests + above, map(car.section_length, [*lengths, *(len(block.data) for block in blocks)]))
+        if self._node is not None:
+            for block in blocks:
+                self._node(block.cid, block.data)
+        root = tops[0].child
+        whole = part.length == part.size
+        if whole or self._profile.tree == "ranges":
+            self._rows["range_cids"].append((part.id, self._car_id, root.cid, None))
         else:
-            cid, tops, tsize = self._tree(part, count, lengths)
-        self._rows["range_cids"].append((part.id, self._car_id, cid, tops))
+            self._rows["range_cids"].append((part.id, self._car_id, root.cid if len(tops) == 1 else b"", save_tops(tops)))
         if whole:
-            self._rows["file_cids"].append((part.file_id, self._car_id, cid, tsize))
-        elif part.file_id != self._spanning:
+            self._rows["file_cids"].append((part.file_id, self._car_id, root.cid, root.tsize))
+            self.files += 1
+        self._note_spanning(part)
+
+    def _note_spanning(self, part: JobRange) -> None:
+        """Note that a file is not whole in this range."""
+        if part.length == part.size:
+            return
+        if part.file_id != self._spanning:
             self._spanning = part.file_id
             self._rows["spanning"].append((self._car_id, part.file_id))
         if part.offset + part.length >= part.size:
             self.files += 1
 
-    def finish(self) -> int:
-        """Return the length of the CAR, once all ranges are named."""
-        self._hand_over()
-        return self._end
+    def _place(self, digests: bytes, lengths: Iterable[int]) -> None:
+        """Note where the next blocks lie, from the lengths of their sections."""
+        *offsets, self.end = accumulate(lengths, initial=self.end)
+        self._index.add_many(digests, np.array(offsets, np.int64))
 
-    def _tree(self, part: JobRange, count: int, lengths: tuple[int, ...]) -> tuple[bytes, bytes | None, int]:
-        chunk_size = self._profile.chunk_size
-        leaves: list[Child] = []
-        for nth, digest in enumerate(self._journal.each(count)):
-            length = min(chunk_size, part.length - nth * chunk_size)
-            self._place(digest, len(leaf_head(length)) + cids.DIGEST_LENGTH + length)
-            leaves.append(leaf(cids.RAW_PREFIX + digest, length))
-        blocks, tops = range_nodes(leaves, part.offset, part.size, self._split, self._profile)
-        for block, digest, length in zip(blocks, self._journal.each(len(lengths)), lengths, strict=True):
-            if block.cid[cids.PREFIX_LENGTH :] != digest:
-                raise AssertionError(f"the journal does not fit range {part.id}")
-            self._place(digest, car.section_length(length))
-            if self._node is not None:
-                self._node(block.cid, block.data)
-        if self._profile.tree == "ranges" or part.size == part.length:
-            return tops[0].child.cid, None, tops[0].child.tsize
-        return tops[0].child.cid if len(tops) == 1 else b"", save_tops(tops), 0
 
-    def _place(self, digest: bytes, length: int) -> None:
-        self._digests.append(digest)
-        self._offsets.append(self._end)
-        self._end += length
-        self.blocks += 1
-        if len(self._offsets) >= _INDEX_BLOCKS:
-            self._hand_over()
-
-    def _hand_over(self) -> None:
-        if self._offsets:
-            self._index.add_many(b"".join(self._digests), np.array(self._offsets, np.int64))
-            self._digests, self._offsets = [], []
+def _each(digests: bytes) -> Iterator[bytes]:
+    return (digests[at : at + cids.DIGEST_LENGTH] for at in range(0, len(digests), cids.DIGEST_LENGTH))
 
 
 def write_index(path: Path, index: IndexWriter, journal: Journal, nodes: NodeSpool | None) -> None:
@@ -129,14 +151,3 @@ def write_index(path: Path, index: IndexWriter, journal: Journal, nodes: NodeSpo
             write_sidecar(stream, journal, blocks, nodes, index.write)
         stream.flush()
         os.fsync(stream.fileno())
-
-
-def table_columns(rows: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Return the columns of the tables whose rows are given here."""
-    known = {
-        "range_cids": ("range_id", "car_id", "cid", "tops"),
-        "file_cids": ("file_id", "car_id", "cid", "tsize"),
-        "spanning": ("car_id", "file_id"),
-        "skipped": ("range_id", "car_id"),
-    }
-    return {table: known[table] for table in rows}

@@ -7,7 +7,6 @@ ranges and write the index, without reading the CAR again.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 from common.content import cid as cids
 
@@ -36,13 +35,17 @@ class Journal:
 
 
 class JournalReader:
-    """Takes the digests of a journal from the first block on, read ahead in pieces of 1 MiB."""
+    """Takes the digests of a journal from the first block on, read ahead in pieces of 1 MiB at most.
+
+    ``end`` is how many blocks are there without a gap: what lies behind them may be written in another order.
+    """
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._held = b""
         self._at = 0
         self._next = 0
+        self.end = 0
 
     def take(self, count: int) -> bytes:
         """Return the digests of the next ``count`` blocks. Raises EOFError when they are not there."""
@@ -50,21 +53,15 @@ class JournalReader:
         parts = []
         while wanted:
             if self._at == len(self._held):
-                self._held, self._at = self._journal.get(self._next, _READ_BLOCKS), 0
-                self._next += _READ_BLOCKS
+                self._held, self._at = self._journal.get(self._next, min(_READ_BLOCKS, self.end - self._next)), 0
+                self._next += len(self._held) // cids.DIGEST_LENGTH
                 if not self._held:
                     raise EOFError("the journal is too short")
             part = self._held[self._at : self._at + wanted]
             parts.append(part)
             self._at += len(part)
             wanted -= len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def each(self, count: int) -> Iterator[bytes]:
-        """Yield the digests of the next ``count`` blocks one by one."""
-        digests = self.take(count)
-        for at in range(0, len(digests), cids.DIGEST_LENGTH):
-            yield digests[at : at + cids.DIGEST_LENGTH]
+        return b"".join(parts)
 
 
 def write_at(descriptor: int, data: memoryview, offset: int) -> None:

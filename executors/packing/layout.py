@@ -43,23 +43,22 @@ START = Cursor(0, 0, 0, 0)
 
 @dataclass(slots=True)
 class Leaves:
-    """Neighbouring leaves of one range in a batch. ``tied``: link nodes above them follow."""
+    """Neighbouring leaves of one range in a batch: ``count`` of its blocks, from number ``block`` on."""
 
     part: JobRange
     first: int  # number of the first one in its range
-    start: int  # its offset in the file
-    places: list[int] = field(default_factory=list)  # of the payload slots in the buffer
-    lengths: list[int] = field(default_factory=list)
-    tied: bool = False
+    block: int
+    tied: bool  # link nodes above them follow
+    count: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Tie:
-    """The link nodes of a range: where their data goes in the buffer, and how long it is, lowest level first."""
+    """The link nodes of a range, lowest level first: ``count`` blocks of a batch, from number ``block`` on."""
 
     part: JobRange
-    places: list[int]
-    lengths: list[int]
+    block: int
+    count: int
 
 
 @dataclass(slots=True)
@@ -70,9 +69,11 @@ class Batch:
     offset: int  # in the CAR
     block: int  # number of the first block
     length: int = 0
+    places: list[int] = field(default_factory=list)  # of the blocks' data in the buffer; their digests end there
+    lengths: list[int] = field(default_factory=list)  # of the blocks' data
     leaves: list[Leaves] = field(default_factory=list)
     ties: list[Tie] = field(default_factory=list)
-    holes: list[int] = field(default_factory=list)  # of all digests, in the order of the blocks
+    ended: list[JobRange] = field(default_factory=list)  # the ranges that are complete with it
     payload: int = 0  # bytes of files
 
 
@@ -111,10 +112,6 @@ class Planner:
         self._cursor = cursor
         self.batch_bytes = BATCH_BYTES
         self.cursors: dict[int, Cursor] = {}
-        self.end = cursor.offset  # of what is laid out
-        self.blocks = cursor.block
-        self.ranges = 0
-        self.payload = 0
         self._border = cursor.offset // SLAB_PAYLOAD + 1
         self._batches = self._lay_out(ranges)
 
@@ -126,63 +123,53 @@ class Planner:
         start = self._cursor
         batch = Batch(0, start.offset, start.block)
         if start == START:
-            batch.length = self.end = car.HEADER_LENGTH
+            batch.length = car.HEADER_LENGTH
         chunk_size = self._profile.chunk_size
         for part in ranges:
             if self._left_out is not None and self._left_out(part):
                 continue
-            self.ranges += 1
-            self.payload += part.length
             count = chunker.chunk_count(part.length, chunk_size)
             nodes = range_node_lengths(part.offset, part.length, part.size, self._split, self._profile)
-            first = start.nth if part.id == start.range_id else 0
             run: Leaves | None = None
-            for index in range(first, count):
-                at = index * chunk_size
-                length = min(chunk_size, part.length - at)
+            for nth in range(start.nth if part.id == start.range_id else 0, count):
+                length = min(chunk_size, part.length - nth * chunk_size)
                 head = len(leaf_head(length)) + cids.DIGEST_LENGTH
-                if batch.length + head + length > self.batch_bytes or len(batch.holes) >= BATCH_BLOCKS:
+                if batch.length + head + length > self.batch_bytes or len(batch.places) >= BATCH_BLOCKS:
                     yield batch
                     batch, run = self._following(batch), None
                 if run is None:
-                    run = Leaves(part, index, part.offset + at, tied=bool(nodes))
+                    run = Leaves(part, nth, len(batch.places), bool(nodes))
                     batch.leaves.append(run)
+                self._reach(batch, head + length, part, nth)
                 place = batch.length + head
-                run.places.append(place)
-                run.lengths.append(length)
-                batch.holes.append(place - cids.DIGEST_LENGTH)
-                batch.payload += length
+                batch.places.append(place)
+                batch.lengths.append(length)
                 batch.length = place + length
-                self._laid(part, index, head + length, 1)
+                batch.payload += length
+                run.count += 1
             if nodes:
-                whole = sum(car.section_length(length) for length in nodes)
+                whole = sum(map(car.section_length, nodes))
                 if whole > self.batch_bytes:
                     raise ExecutorError(f"{part.path}: the link nodes of a range of {part.length} bytes are too large")
                 if batch.length + whole > self.batch_bytes:
                     yield batch
                     batch = self._following(batch)
-                batch.ties.append(self._tie(batch, part, nodes))
-                self._laid(part, count, whole, len(nodes))
-        if batch.holes:
+                self._reach(batch, whole, part, count)
+                batch.ties.append(Tie(part, len(batch.places), len(nodes)))
+                for length in nodes:
+                    batch.length += car.section_length(length)
+                    batch.places.append(batch.length - length)
+                    batch.lengths.append(length)
+            batch.ended.append(part)
+        if batch.places:
             yield batch
 
-    def _tie(self, batch: Batch, part: JobRange, nodes: tuple[int, ...]) -> Tie:
-        tie = Tie(part, [], list(nodes))
-        for length in nodes:
-            place = batch.length + car.section_length(length) - length
-            tie.places.append(place)
-            batch.holes.append(place - cids.DIGEST_LENGTH)
-            batch.length = place + length
-        return tie
-
     def _following(self, batch: Batch) -> Batch:
-        return Batch(batch.number + 1, batch.offset + batch.length, batch.block + len(batch.holes))
+        return Batch(batch.number + 1, batch.offset + batch.length, batch.block + len(batch.places))
 
-    def _laid(self, part: JobRange, index: int, length: int, blocks: int) -> None:
-        """Note that the next ``blocks`` blocks, from number ``index`` of the range on, take ``length`` bytes."""
-        start = self.end
-        self.end += length
-        while self._border * SLAB_PAYLOAD < self.end:
-            self.cursors[self._border] = Cursor(part.id, index, start, self.blocks)
+    def _reach(self, batch: Batch, length: int, part: JobRange, nth: int) -> None:
+        """Note that the next ``length`` bytes are one or more blocks, from number ``nth`` of the range on."""
+        start = batch.offset + batch.length
+        while self._border * SLAB_PAYLOAD < start + length:
+            self.cursors[self._border] = Cursor(part.id, nth, start, batch.block + len(batch.places))
             self._border += 1
-        self.blocks += blocks

@@ -18,7 +18,10 @@ import mmap
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+
+import numpy as np
 
 from common.content import car
 from common.content import cid as cids
@@ -36,7 +39,9 @@ from executors.packing.trees import range_nodes
 
 MOST_UNSYNCED = 256 << 20
 MOST_THREADS = 4
+MOST_ENDED = 1 << 14
 _SPARE_BUFFERS = 2  # one is written, one waits for that
+_DIGEST = np.arange(-cids.DIGEST_LENGTH, 0)  # where a digest lies, seen from the data behind it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +112,7 @@ class Line:
         self._next_done = 0
         self._reached = Reached(offset=start.offset, blocks=start.block, payload=payload)
         self._synced = start.offset
+        self._ended: list[JobRange] = []  # the main thread has not taken them yet
         # the ordered part
         self._children: list[Child] = []  # leaves of the range that is open
         self._position = slabs.complete * SLAB_PAYLOAD  # of the CAR: what lies before is in the tree or the seam
@@ -134,9 +140,14 @@ class Line:
         thread.start()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until all is done or so long; True when all is done. Raises what a thread has raised."""
+        """Wait until all is done, many ranges have ended, or so long; True when all is done.
+
+        Raises what a thread has raised.
+        """
         with self._lock:
-            self._lock.wait_for(lambda: self._error is not None or self._all_done(), seconds)
+            self._lock.wait_for(
+                lambda: self._error is not None or self._all_done() or len(self._ended) >= MOST_ENDED, seconds
+            )
             if self._error is not None:
                 raise self._error
             return self._all_done()
@@ -144,6 +155,16 @@ class Line:
     def reached(self) -> Reached:
         with self._lock:
             return self._reached
+
+    def ended(self) -> list[JobRange]:
+        """Return the ranges whose blocks have all been reached since the last call, in order of the CAR.
+
+        When nobody asks, the line waits.
+        """
+        with self._lock:
+            ended, self._ended = self._ended, []
+            self._lock.notify_all()
+            return ended
 
     def synced(self, offset: int) -> None:
         """Tell the line that the CAR is on disk up to here."""
@@ -235,14 +256,14 @@ class Line:
                 self._lock.notify_all()
                 return None
             if not self._free:
-                self._free.append(mmap.mmap(-1, self._planner.batch_bytes + PAGE))
+                self._free.append(_buffer(self._planner.batch_bytes + PAGE))
                 self._buffers += 1
             return batch, self._free.pop()
 
     def _may_take(self) -> bool:
         if self._stopping or self._planned_all or self._alive > self._wanted:
             return True
-        if self._reached.offset - self._synced >= MOST_UNSYNCED:
+        if self._reached.offset - self._synced >= MOST_UNSYNCED or len(self._ended) >= MOST_ENDED:
             return False
         return bool(self._free) or self._buffers < self._wanted + (_SPARE_BUFFERS if self._car is not None else 0)
 
@@ -264,7 +285,8 @@ class Line:
             self._lock.notify_all()
         roots = self._kernel.slab_roots(view, slabs.place, slabs.count) if slabs.count else b""
         seam_root = self._kernel.slab_roots(slabs.seam, 0, 1) if slabs.seam is not None else b""
-        digests = b"".join([view[hole : hole + cids.DIGEST_LENGTH] for hole in batch.holes])
+        holes = np.array(batch.places)[:, np.newaxis] + _DIGEST
+        digests = np.frombuffer(view, np.uint8)[holes].tobytes()
         made = Made(batch=batch, buffer=buffer, digests=digests, pages=pages, offset=batch.offset - begin)
         with self._lock:
             if slabs.seam is not None:
@@ -281,20 +303,20 @@ class Line:
 
     def _read(self, batch: Batch, view: memoryview) -> None:
         """Read the leaves into their slots, and check that the files are what they were when they were scanned."""
-        storage = self._storage
+        places, lengths = batch.places, batch.lengths
         for run in batch.leaves:
-            part = run.part
-            slots = []
-            for place, length in zip(run.places, run.lengths, strict=True):
+            part, slots, wanted = run.part, [], 0
+            for block in range(run.block, run.block + run.count):
+                place, length = places[block], lengths[block]
                 head = leaf_head(length)
                 hole = place - cids.DIGEST_LENGTH
                 view[hole - len(head) : hole] = head
-                if length:
-                    slots.append(view[place : place + length])
-            reader = storage.reader(self._path_of(part))
+                slots.append(view[place : place + length])
+                wanted += length
+            start = part.offset + run.first * self._profile.chunk_size
+            reader = self._storage.reader(self._path_of(part))
             try:
-                wanted = sum(run.lengths)
-                count = reader.read_into(slots, run.start) if slots else 0
+                count = reader.read_into(slots, start) if wanted else 0
                 now = reader.stat()
             finally:
                 reader.close()
@@ -305,20 +327,20 @@ class Line:
             if part.hash and now.hash and now.hash != part.hash:
                 raise _modified(part, f"its hash was {part.hash} and is {now.hash}")
             if count != wanted:
-                raise _modified(part, f"{count} of {wanted} bytes are there at offset {run.start}")
+                raise _modified(part, f"{count} of {wanted} bytes are there at offset {start}")
 
     def _hash_leaves(self, batch: Batch, view: memoryview) -> None:
-        places = [place for run in batch.leaves for place in run.places]
-        if places:
-            lengths = [length for run in batch.leaves for length in run.lengths]
-            self._kernel.hash_slots(view, places, lengths, [place - cids.DIGEST_LENGTH for place in places])
+        nodes = [block for tie in batch.ties for block in range(tie.block, tie.block + tie.count)]
+        places, lengths = (np.delete(np.array(of, np.int64), nodes) for of in (batch.places, batch.lengths))
+        if len(places):
+            self._kernel.hash_slots(view, places, lengths, places - cids.DIGEST_LENGTH)
 
     def _in_order(self, batch: Batch, view: memoryview, spare: bytearray) -> Slabs:
         """Do what has an order; return what is to be hashed of the piece."""
         self._link(batch, view)
         if batch.offset == 0:  # an attempt that goes on at the first block finds the header written
-            hole = batch.holes[0]
-            root = bytes(view[hole - cids.PREFIX_LENGTH : hole + cids.DIGEST_LENGTH])
+            place = batch.places[0]
+            root = bytes(view[place - cids.CID_LENGTH : place])
             view[: car.HEADER_LENGTH] = car.header(root)
         at = self._position - batch.offset  # above 0 only where an earlier attempt has hashed the first bytes
         if at >= batch.length:
@@ -347,26 +369,25 @@ class Line:
             if not run.tied:
                 continue
             while tie is not None and tie.part.id < run.part.id:
-                self._make_nodes(tie, view)
+                self._make_nodes(batch, tie, view)
                 tie = next(ties, None)
             if run.first == 0:
                 self._children = []
-            for place, length in zip(run.places, run.lengths, strict=True):
-                digest = bytes(view[place - cids.DIGEST_LENGTH : place])
-                self._children.append(leaf(cids.RAW_PREFIX + digest, length))
+            for block in range(run.block, run.block + run.count):
+                place = batch.places[block]
+                self._children.append(leaf(bytes(view[place - cids.CID_LENGTH : place]), batch.lengths[block]))
         while tie is not None:
-            self._make_nodes(tie, view)
+            self._make_nodes(batch, tie, view)
             tie = next(ties, None)
 
-    def _make_nodes(self, tie: Tie, view: memoryview) -> None:
+    def _make_nodes(self, batch: Batch, tie: Tie, view: memoryview) -> None:
         part = tie.part
         blocks, _ = range_nodes(self._children, part.offset, part.size, self._split, self._profile)
         self._children = []
-        for block, place, length in zip(blocks, tie.places, tie.lengths, strict=True):
+        for nth, block in zip(range(tie.block, tie.block + tie.count), blocks, strict=True):
+            place, length = batch.places[nth], batch.lengths[nth]
             head = node_head(length)
-            hole = place - cids.DIGEST_LENGTH
-            view[hole - len(head) : hole] = head
-            view[hole:place] = block.cid[cids.PREFIX_LENGTH :]
+            view[place - cids.DIGEST_LENGTH - len(head) : place] = head + block.cid[cids.PREFIX_LENGTH :]
             view[place : place + length] = block.data
 
     def _finish(self, made: Made) -> None:
@@ -381,10 +402,19 @@ class Line:
                 self._next_done += 1
                 self._reached = Reached(
                     offset=done.offset + done.length,
-                    blocks=done.block + len(done.holes),
+                    blocks=done.block + len(done.places),
                     payload=self._reached.payload + done.payload,
                 )
+                self._ended += done.ended
             self._lock.notify_all()
+
+
+def _buffer(length: int) -> mmap.mmap:
+    """Return a buffer of large pages where the system has them: they are many times cheaper to get."""
+    buffer = mmap.mmap(-1, length)
+    with suppress(AttributeError, OSError):
+        buffer.madvise(mmap.MADV_HUGEPAGE)
+    return buffer
 
 
 def _modified(part: JobRange, what: str) -> ExecutorError:
