@@ -215,12 +215,13 @@ class Service:
         return found
 
     def task_processes(self) -> list[int]:
-        """The processes that run attempts: children of the fork server."""
+        """The processes that run attempts: children of the fork servers."""
+        found: list[int] = []
         with suppress(OSError, ValueError):
-            for server in _children(self.pid):
+            for server in children(self.pid):
                 if b"forkserver" in Path(f"/proc/{server}/cmdline").read_bytes():
-                    return _children(server)
-        return []
+                    found += children(server)
+        return found
 
     def log(self) -> str:
         """What the service has written to its own log."""
@@ -276,5 +277,5 @@ class Service:
         return seen
 
 
-def _children(process: int) -> list[int]:
+def children(process: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]

@@ -35,7 +35,7 @@ def daggen_interrupted(env: Environment, seed: int) -> str:
         undisturbed.wait()
         cpu = undisturbed.cpu_seconds()
         disturbed = _Daggen(world, folder, "disturbed")
-        places = sorted(chance.uniform(0.1, 0.9) for _ in range(3))
+        places = [chance.uniform(least, least + 0.2) for least in (0.1, 0.4, 0.7)]
         seen = []
         for place, disturb in zip(places, chance.sample((_pause, _kill_task, _kill_service), 3), strict=True):
             seen.append(f"{disturb.__name__.strip('_')} at {100 * disturbed.reach(place):.0f} %")
