@@ -218,6 +218,7 @@ def history_row(task: Task, record: SubmissionRecord, fraction: float, *, instan
         "requestEndTime": task.ended_at,
         "requestSpendTime": spent,
         "metrics": "{}",
+        "parentTaskID": task.parent_id,
         **waits(task),
     }
 

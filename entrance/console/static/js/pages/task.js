@@ -44,7 +44,9 @@ export function TaskPage({ id, query }) {
   const tab = query.tab ?? "log";
   const tabs = [["log", t("tab.log")], ["usage", t("tab.usage")], ["result", t("tab.result")],
     ...(children ? [["children", t("tab.children"), count(children)]] : []), ["asked", t("tab.asked")], ["history", t("tab.history")]];
-  return html`<nav class="crumbs" aria-label=${t("crumbs")}><a href=${href("tasks")}>${t("nav.tasks")}</a><${Icon} name="right" /><span>${task.taskID}</span></nav>
+  return html`<nav class="crumbs" aria-label=${t("crumbs")}><a href=${href("tasks")}>${t("nav.tasks")}</a><${Icon} name="right" />
+      ${task.parentTaskID && html`<a href=${href(`tasks/${task.parentTaskID}`, { tab: "children" })}>${t("task.title", { id: task.parentTaskID })}</a><${Icon} name="right" />`}
+      <span>${task.taskID}</span></nav>
     <${Head} task=${task} reload=${reload} />
     ${error && html`<${Fault} error=${error} retry=${reload} />`}
     ${troubled(task) && html`<div class="notice bad" role="alert"><${Icon} name="alert" /><span><b>${t(`state.${stateOf(task)}`)}:</b> ${task.errDesc}</span></div>`}
