@@ -146,7 +146,11 @@ def _run(settings: Settings) -> int:
 def _local(data: Path, instance: str, settings: Settings, runtime: Runtime) -> SplitLauncher:
     small = LocalLauncher(data=data, instance=f"{instance}-small", executors=SMALL_EXECUTORS, offload=runtime.offload)
     large = LocalLauncher(
-        data=data, instance=instance, preload=("common.db.database", "numpy", "executors.warm"), offload=runtime.offload
+        data=data,
+        instance=instance,
+        preload=("common.db.database", "numpy", "executors.warm"),
+        awaited=False,  # it imports for a second, and the service answers meanwhile
+        offload=runtime.offload,
     )
     return SplitLauncher(small, large, SMALL_EXECUTORS)
 

@@ -70,6 +70,8 @@ class LocalLauncher:
         data: the service's data folder, absolute; shown on the command line of every process.
         preload: modules that the fork server imports besides those of the executors.
         executors: those that it imports, by name; none = all that are installed.
+        awaited: whether ``reconcile`` waits for it, and refuses when it ends instead. Else attempts that are started before
+            it is ready wait in its socket, and one that ends is replaced, whether it ever was ready or not.
         offload: how the passes over /proc are called; the default calls them in the launcher's own threads.
     """
 
@@ -80,6 +82,7 @@ class LocalLauncher:
         instance: str,
         preload: Sequence[str] = (),
         executors: Sequence[str] = (),
+        awaited: bool = True,
         offload: Offload = lambda work: work(),
         clock: Clock | None = None,
     ) -> None:
@@ -89,6 +92,7 @@ class LocalLauncher:
         self._instance = instance
         self._preload = tuple(preload)
         self._executors = tuple(executors)
+        self._awaited = awaited
         self._offload = offload
         self._clock = clock or SystemClock()
         self._sink: Sink
@@ -99,7 +103,8 @@ class LocalLauncher:
         self._spared: set[int] = set()
         self._ready = threading.Event()
         self._closing = threading.Event()
-        self._opened = False
+        self._opened = not awaited  # whether a fork server that ends is replaced
+        self._begun = 0.0  # when the present one was
         self._unheard = 0
         self._memory_kills = 0
         self._threads: list[threading.Thread] = []
@@ -116,7 +121,7 @@ class LocalLauncher:
         self._begin(lambda: self._listen(server), "listen")
 
     def reconcile(self) -> None:
-        if not self._ready.wait(READY_SECONDS) or self._closing.is_set():
+        if self._awaited and (not self._ready.wait(READY_SECONDS) or self._closing.is_set()):
             self.close(0)
             raise LaunchFailed("the fork server does not get ready")
         self._opened = True
@@ -198,6 +203,8 @@ class LocalLauncher:
             server = self._server
         if server is not None:
             server.hang_up()
+            if not self._ready.is_set():
+                server.kill()  # it would see that only when it has imported all; it has no tasks yet
         for thread in [*self._threads, *tuple(self._readers)]:
             thread.join(END_SECONDS)
 
@@ -303,6 +310,7 @@ class LocalLauncher:
             data=self._data, instance=self._instance, preload=self._preload, executors=self._executors
         )
         self._ready.clear()
+        self._begun = time.monotonic()
         with self._changing:
             self._server = server
             self._unheard = 0
@@ -362,7 +370,8 @@ class LocalLauncher:
             self._server = None
             runs = list(self._runs.values())
         if not self._closing.is_set():
-            _LOG.error("fork server lost", extra={"pid": server.pid, "attempts": len(runs)})
+            what = "fork server lost" if self._ready.is_set() else "fork server ended before it was ready"
+            _LOG.error(what, extra={"pid": server.pid, "attempts": len(runs)})
         if not server.wait(END_SECONDS if self._closing.is_set() else 0):
             server.kill()
             server.wait(END_SECONDS)
@@ -426,7 +435,12 @@ class LocalLauncher:
     def _ask_server(self) -> None:
         with self._changing:
             server = self._server
-        if server is None or not self._ready.is_set():
+        if server is None:
+            return
+        if not self._ready.is_set():
+            if time.monotonic() - self._begun > READY_SECONDS:
+                _LOG.error("fork server does not get ready", extra={"pid": server.pid})
+                server.kill()
             return
         self._unheard += 1
         if self._unheard > SILENT_TICKS:

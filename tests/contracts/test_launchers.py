@@ -24,7 +24,8 @@ def launcher(request, tmp_path, misbehaving):
     if request.param == "split":
         name = f"test-{tmp_path.name}-{id(tmp_path)}"
         small = LocalLauncher(data=tmp_path / "data", instance=f"{name}-small", executors=["echo", "sleep"])
-        return SplitLauncher(small, LocalLauncher(data=tmp_path / "data", instance=name), ["echo", "sleep"])
+        large = LocalLauncher(data=tmp_path / "data", instance=name, awaited=False)
+        return SplitLauncher(small, large, ["echo", "sleep"])
     return LocalLauncher(data=tmp_path / "data", instance=f"test-{tmp_path.name}-{id(tmp_path)}")
 
 

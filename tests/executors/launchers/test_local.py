@@ -406,3 +406,53 @@ def test_a_module_that_cannot_be_preloaded_is_no_reason_to_stop(tmp_path, sink, 
         assert sink.wait_end(Starter(launcher, tmp_path)("echo")).ending is Ending.SUCCEEDED
     finally:
         launcher.close(5)
+
+
+@pytest.fixture
+def held(tmp_path, monkeypatch):
+    """A module ``held`` whose import ends when the file is there that is returned."""
+    gate = tmp_path / "gate"
+    (tmp_path / "held.py").write_text(f"import os, time\nwhile not os.path.exists({str(gate)!r}):\n    time.sleep(0.01)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return gate
+
+
+def test_attempts_wait_for_a_fork_server_that_reconcile_did_not_wait_for(tmp_path, sink, instance, held):
+    launcher = LocalLauncher(data=tmp_path, instance=instance, preload=["held"], awaited=False)
+    launcher.open(sink)
+    launcher.reconcile()
+    try:
+        key = Starter(launcher, tmp_path / "work")("echo")
+        assert launcher.running() == [key]
+        held.touch()
+        assert sink.wait_end(key).ending is Ending.SUCCEEDED
+    finally:
+        launcher.close(5)
+
+
+def test_a_fork_server_that_is_not_ready_holds_up_no_end(tmp_path, sink, instance, held):
+    launcher = LocalLauncher(data=tmp_path, instance=instance, preload=["held"], awaited=False)
+    launcher.open(sink)
+    launcher.reconcile()
+    key = Starter(launcher, tmp_path / "work")("echo")
+    began = time.monotonic()
+    launcher.close(0)
+    assert sink.wait_end(key).ending is Ending.STOPPED
+    assert time.monotonic() - began < 3
+    assert processes_with(f"={instance}/") == []
+
+
+def test_a_fork_server_that_never_got_ready_is_replaced_until_one_does(tmp_path, sink, instance, monkeypatch, caplog):
+    mended = tmp_path / "mended"
+    (tmp_path / "broken.py").write_text(f"import os\nif not os.path.exists({str(mended)!r}):\n    raise SystemExit(3)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    launcher = LocalLauncher(data=tmp_path, instance=instance, preload=["broken"], awaited=False)
+    launcher.open(sink)
+    launcher.reconcile()
+    start = Starter(launcher, tmp_path / "work")
+    try:
+        wait_until(lambda: "fork server ended before it was ready" in caplog.text)
+        mended.touch()
+        wait_until(lambda: (key := try_to_start(start)) and sink.wait_end(key).ending is Ending.SUCCEEDED)
+    finally:
+        launcher.close(5)

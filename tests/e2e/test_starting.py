@@ -1,0 +1,36 @@
+"""A service answers before all that it will need is there."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from factories import Service
+
+SHIM = """
+import os, sys, time
+while not os.path.exists({gate!r}):
+    time.sleep(0.01)
+sys.path.remove({folder!r})
+del sys.modules["numpy"]
+import numpy
+"""
+
+
+def test_a_service_answers_and_runs_small_tasks_while_the_large_fork_server_still_imports(
+    make_service: Callable[..., Service], misbehaving: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    (tmp_path / "numpy.py").write_text(SHIM.format(gate=str(gate), folder=str(tmp_path)))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    service = make_service()
+    (service.data / "kernels").mkdir(parents=True)
+    (service.data / "kernels" / "old").touch()  # a first start would wait for the kernel, and that for numpy
+    service.start()
+
+    large = service.submit("printing")
+    assert service.wait_for(service.submit("echo")) == "Succeed"
+    assert service.state(large) == "Running"
+    assert service.http.get("/ready").status == 200
+
+    gate.touch()
+    assert service.wait_for(large) == "Succeed"
