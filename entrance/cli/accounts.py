@@ -219,11 +219,12 @@ def ensure_administrator(folder: DataFolder) -> None:
     stored: a crash between the two leaves a password without account, never the other way round. Raises Conflict when
     ``admin`` exists without the role.
     """
+    from common.db.peek import has_administrator
+
+    if has_administrator(folder.database):
+        return
     from common.db.accounts import Accounts, hash_password
 
-    with folder.read() as tx:
-        if Accounts(tx).first_admin() is not None:
-            return
     password = random.token_urlsafe(15)
     password_hash = hash_password(password)
     with folder.write() as tx:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from common.config import Settings
 
 START_SECONDS = 120.0  # a migration of a large database may be part of it
+USUAL_SECONDS = 5.0
 STOP_SECONDS = 20.0  # an orderly stop takes 15 s at most
 KILL_SECONDS = 5.0
 STATUS_RUNNING, STATUS_STOPPED, STATUS_UNCLEAR = 0, 3, 4
@@ -171,7 +172,7 @@ def answers(info: ServiceInfo) -> bool:
 
 
 def _prepare(settings: Settings) -> DataFolder:
-    """Refuse a second service, bring the database to this version, see that there is an administrator."""
+    """Refuse a second service, see that there is an administrator."""
     folder = DataFolder(settings.data_folder)
     folder.make()
     pid = find_service(folder)
@@ -192,16 +193,14 @@ def _command(folder: DataFolder, settings: Settings, conf: str | None) -> list[s
 
 
 def _wait_for(folder: DataFolder, child: subprocess.Popen[bytes], log_begin: int) -> ServiceInfo:
-    deadline = time.monotonic() + START_SECONDS
-    pause = 0.02
-    while time.monotonic() < deadline:
+    began = time.monotonic()
+    while (waited := time.monotonic() - began) < START_SECONDS:
         if child.poll() is not None:
             raise StartRefused(_last_words(folder.log, log_begin, child.returncode))
         info = folder.service()
         if info is not None and info.pid == child.pid and answers(info):
             return info
-        time.sleep(pause)
-        pause = min(pause * 1.5, 0.2)
+        time.sleep(0.01 if waited < USUAL_SECONDS else 0.2)
     raise StartRefused(f"the service did not answer within {START_SECONDS:.0f} s; {folder.log} may say why")
 
 
