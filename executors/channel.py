@@ -26,6 +26,7 @@ from executors.launchers.base import Attempt, AttemptKey, Limits
 HEAD = struct.Struct("<II")
 MAX_HEADER_BYTES = 1 << 20
 MAX_BODY_BYTES = 64 << 20
+DATAGRAM_BYTES = 128 << 10  # of one message between the service and its fork server
 _READ_BYTES = 16 << 10  # what comes to a task is short; a fresh process touches as little memory as it can
 
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from common.errors import LaunchFailed
 from executors import registry
+from executors.channel import DATAGRAM_BYTES
 from executors.launchers import processes
-from executors.launchers.forkserver import DATAGRAM_BYTES
 
 KILL_BATCH = 2_000  # keys in one datagram
 _LOG = logging.getLogger(__name__)

@@ -42,13 +42,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from executors import registry, runner
-from executors.channel import Channel, attempt_frame, attempt_of
+from executors.channel import DATAGRAM_BYTES, Channel, attempt_frame, attempt_of
 from executors.launchers import processes
 from executors.launchers.base import Attempt, AttemptKey, Ending, Limits
 
 NICE = 10
 OOM_SCORE = 500  # of 1000: when memory runs out, a task that uses much goes first, and the service last
-DATAGRAM_BYTES = 128 << 10
 END_SECONDS = 10.0
 _DESCRIPTORS = 3
 _DEFAULT = int(signal.SIG_DFL)
