@@ -103,6 +103,11 @@ class Task:
         return self.queued_at is None
 
     @property
+    def waits_since(self) -> int:
+        """When its wait for a worker began: as it was queued or, before that, made."""
+        return self.created_at if self.queued_at is None else self.queued_at
+
+    @property
     def ran(self) -> bool:
         """Whether a worker ever had it."""
         return self.attempt > 0
@@ -193,10 +198,11 @@ class Lost:
 
 @dataclass(frozen=True, kw_only=True)
 class TimedOut:
-    """A time limit passed: that of attempt number ``attempt``; 0 = the wait for the first."""
+    """A time limit passed: that of attempt number ``attempt``; 0 = the wait for the first, which began at ``since``."""
 
     seconds: int
     attempt: int
+    since: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -334,14 +340,13 @@ def _current(task: Task, attempt: int) -> None:
         raise Refused(f"attempt {attempt} of task {task.id} does not count any more")
 
 
-def _limit_counts(task: Task, event: TimedOut, now: int) -> bool:
+def _limit_counts(task: Task, event: TimedOut) -> bool:
     """The clock stands still while a task is paused, and starts anew when it is queued again."""
     if task.state is State.PAUSED or event.attempt != task.attempt:
         return False
     if event.attempt:
         return task.state is not State.QUEUED  # that attempt is over, the next one has a limit of its own
-    since = task.created_at if task.queued_at is None else task.queued_at
-    return now >= since + event.seconds * 1000
+    return event.since == task.waits_since
 
 
 def _pause(task: Task, by: str, now: int) -> Decision:
@@ -421,7 +426,7 @@ def decide(task: Task, event: Event, now: int, *, ladder_ms: tuple[int, ...] = D
         case Resume(by=by):
             return _resume(task, by, now)
         case TimedOut(seconds=seconds):
-            if not _limit_counts(task, event, now):
+            if not _limit_counts(task, event):
                 raise Refused("this limit does not count any more")
             reason = f"timed out after {seconds} s"
             said = Line(level="ERROR", text=reason)

@@ -80,8 +80,7 @@ class Dispatcher:
         self.changes: Changes
         self.intake: Intake
         self.release: Callable[[int], None] = lambda task_id: None
-        self._timers: list[tuple[int, int, _Timed]] = []  # (when, task, what)
-        self._looked = clock.now()  # at the timers, last
+        self._timers: list[tuple[int, int, _Timed]] = []  # (when by the monotonic clock, task, what)
         self._deferred: dict[int, list[int]] = {}  # job -> tasks whose predecessor's processes are not gone
         self._chores: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._wake = threading.Event()
@@ -161,7 +160,7 @@ class Dispatcher:
     def retry_later(self, task: Task) -> None:
         """A task waits for its next attempt, never longer than it was told to, however the clock has jumped."""
         at = task.retry_at or 0
-        self._timer(min(at, self._clock.now() + max(0, at - task.updated_at)), task.id, RetryDue())
+        self._timer(min(at - self._clock.now(), at - task.updated_at), task.id, RetryDue())
 
     def hold(self, held: bool) -> None:
         """Start nothing while held; what runs goes on."""
@@ -183,8 +182,8 @@ class Dispatcher:
         """End a task that no worker has had when it has waited for too long, since it was queued or, before that, made."""
         limit = task.queuing_timeout_s or self._settings.queuing_timeout_s
         if limit and not task.ran:
-            since = task.created_at if task.queued_at is None else task.queued_at
-            self._timer(since + limit * 1000, task.id, TimedOut(seconds=limit, attempt=0))
+            waited = max(0, self._clock.now() - task.waits_since)
+            self._timer(limit * 1000 - waited, task.id, TimedOut(seconds=limit, attempt=0, since=task.waits_since))
 
     def reprioritised(self, task_id: int, priority: int) -> None:
         with self._lock:
@@ -245,7 +244,7 @@ class Dispatcher:
     def _dispatch(self) -> None:
         while not self._closing:
             now = self._clock.now()
-            self._fire(now)
+            self._fire()
             with self._lock:
                 picks = [] if self._held else self.scheduler.pick(now)
             if picks:
@@ -256,34 +255,20 @@ class Dispatcher:
             self._wake.clear()
 
     def _until_next(self, now: int) -> float:
-        due = [self._timers[0][0]] if self._timers else []
+        left = [self._timers[0][0] - self._clock.monotonic()] if self._timers else []
         rise = self.scheduler.next_rise()
         if rise is not None and not self._held:
-            due.append(rise)
-        return min(5.0, max(0.0, (min(due) - now) / 1000)) if due else 5.0
+            left.append(rise - now)
+        return min(5.0, max(0.0, min(left) / 1000)) if left else 5.0
 
-    def _timer(self, at: int, task_id: int, event: Event) -> None:
+    def _timer(self, after_ms: int, task_id: int, event: Event) -> None:
         with self._lock:
-            self._follow()
-            heapq.heappush(self._timers, (at, task_id, _Timed(event)))
+            heapq.heappush(self._timers, (self._clock.monotonic() + max(0, after_ms), task_id, _Timed(event)))
 
-    def _follow(self) -> None:
-        """Timers keep their distance when the clock has gone back; but a limit of the queue counts from a stored time."""
-        now = self._clock.now()
-        back = self._looked - now
-        self._looked = now
-        if back > 0:
-            kept = [
-                (at if isinstance(timed.event, TimedOut) and not timed.event.attempt else at - back, task_id, timed)
-                for at, task_id, timed in self._timers
-            ]
-            heapq.heapify(kept)
-            self._timers = kept
-
-    def _fire(self, now: int) -> None:
+    def _fire(self) -> None:
         due = []
+        now = self._clock.monotonic()
         with self._lock:
-            self._follow()
             while self._timers and self._timers[0][0] <= now:
                 _, task_id, timed = heapq.heappop(self._timers)
                 due.append(Order(task_id=task_id, event=timed.event))
@@ -293,7 +278,7 @@ class Dispatcher:
             self.enforce(self.changes.carry_out(due))
         except NotStored:
             for order in due:
-                self._timer(now + 1000, order.task_id, order.event)
+                self._timer(1000, order.task_id, order.event)
 
     def enforce(self, done: Sequence[Done]) -> None:
         """End the processes of all attempts that changes have fenced; waits until they are gone or 2 s have passed.
@@ -368,9 +353,7 @@ class Dispatcher:
             live.progress, live.state = progress_of(stored.values), stored.checkpoint
         limit = task.running_timeout_s or self._settings.running_timeout_s
         if limit:
-            self._timer(
-                task.updated_at + max(0, limit * 1000 - ran_ms), task.id, TimedOut(seconds=limit, attempt=task.attempt)
-            )
+            self._timer(limit * 1000 - ran_ms, task.id, TimedOut(seconds=limit, attempt=task.attempt))
         attempt = Attempt(
             key=key,
             executor=task.executor,

@@ -81,7 +81,7 @@ def events_for(task: Task) -> list[Event]:
         Failed(attempt=task.attempt, reason="no such file", may_pass=False),
         Stopped(attempt=task.attempt),
         Lost(attempt=task.attempt, reason="The service was restarted"),
-        TimedOut(seconds=1, attempt=task.attempt),
+        TimedOut(seconds=1, attempt=task.attempt, since=task.waits_since),
         RetryDue(),
         Dropped(reason="its parent failed"),
     ]
@@ -233,10 +233,9 @@ def test_a_lost_attempt_costs_no_retry() -> None:
 
 
 def test_the_wait_for_the_first_attempt_begins_anew_after_a_pause() -> None:
-    limit = TimedOut(seconds=10, attempt=0)
-    queued = replace(QUEUED, queued_at=NOW)
-    assert outcome(replace(queued, queued_at=NOW - 9_999), limit) == "refused"
-    assert outcome(replace(queued, queued_at=NOW - 10_000), limit) == "timed_out"
+    limit = TimedOut(seconds=10, attempt=0, since=NOW - 10_000)
+    assert outcome(replace(QUEUED, queued_at=NOW - 9_999), limit) == "refused"
+    assert outcome(replace(QUEUED, queued_at=NOW - 10_000), limit) == "timed_out"
 
 
 def test_a_success_with_children_left_waits_and_with_failed_ones_fails() -> None:

@@ -117,12 +117,12 @@ def hold(true: object, what: str) -> None:
         raise Broken(what)
 
 
-def check_limit(task: Task, event: TimedOut, was: str, now: int) -> None:
+def check_limit(task: Task, event: TimedOut, was: str) -> None:
     """A limit is that of the wait for the first attempt, or of the attempt that is current or was the last to run."""
     hold(event.attempt == task.attempt, "the limit of another attempt")
     if event.attempt == 0:
         since = task.created_at if task.queued_at is None else task.queued_at
-        hold(now >= since + event.seconds * 1000, "the wait is shorter than its limit")
+        hold(event.since == since, "the limit of another wait")
     else:
         hold(was != "queued", "a task in the queue ends by the limit of an attempt that is over")
 
@@ -156,6 +156,6 @@ def check_change(before: Task, event: Event, after: Task, now: int) -> None:
     if type(event) is Hopeless:
         hold(before.queued_at is None, "a task that was ready fails as hopeless")
     if type(event) is TimedOut:
-        check_limit(before, event, was, now)
+        check_limit(before, event, was)
     if type(event) in (Lost, Stopped) and becomes == "waiting_retry":
         hold(after.retry_at == now, "what is no fault of the task waits for nothing")

@@ -309,8 +309,8 @@ class Shell:
     def limit_waiting(self, task: Task) -> None:
         limit = task.queuing_timeout_s
         if limit and not task.attempt:
-            since = task.created_at if task.queued_at is None else task.queued_at
-            self.timer(since + limit * 1000, task.id, TimedOut(seconds=limit, attempt=0))
+            waited = max(0, self.now - task.waits_since)
+            self.timer(limit * 1000 - waited, task.id, TimedOut(seconds=limit, attempt=0, since=task.waits_since))
 
     def add(self, row: Row, waiting: Waiting) -> None:
         row.seen, row.added = self.now, self.picks
@@ -330,25 +330,25 @@ class Shell:
         for row, _ in self.endings:
             yield row
 
-    def timer(self, at: int, task_id: int, event: Event) -> None:
+    def timer(self, after: int, task_id: int, event: Event) -> None:
         self.timer_number += 1
-        heapq.heappush(self.timers, (at, self.timer_number, task_id, event))
+        heapq.heappush(self.timers, (self.steady + max(0, after), self.timer_number, task_id, event))
 
     def retry_later(self, task: Task) -> None:
         assert task.retry_at is not None
-        self.timer(task.retry_at, task.id, RetryDue())
+        self.timer(min(task.retry_at - self.now, task.retry_at - task.updated_at), task.id, RetryDue())
 
     def fire(self) -> None:
         """Carry out what is due; what the disk does not take is due again in a second."""
         due: list[tuple[Row, Event]] = []
-        while self.timers and self.timers[0][0] <= self.now:
+        while self.timers and self.timers[0][0] <= self.steady:
             _, _, task_id, event = heapq.heappop(self.timers)
             row = self.rows.get(task_id)
             if row is not None:
                 due.append((row, event))
         if due and self.commit(due) is None:
             for row, event in due:
-                self.timer(self.now + 1000, row.task.id, event)
+                self.timer(1000, row.task.id, event)
 
     def gone(self, row: Row) -> None:
         """The processes of an attempt are gone, and the service knows it: its slot is free."""

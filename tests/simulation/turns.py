@@ -60,7 +60,7 @@ class Queue(Shell):
         self.running.append(row)
         if task.running_timeout_s:
             event = TimedOut(seconds=task.running_timeout_s, attempt=task.attempt)
-            self.timer(self.now + task.running_timeout_s * 1000, task.id, event)
+            self.timer(task.running_timeout_s * 1000, task.id, event)
         if not row.place.up:  # the launcher is coming back
             self.ended(row, Lost(attempt=row.process, reason="The attempt could not be started"))
 

@@ -80,6 +80,9 @@ class _Clock:
     def now(self) -> int:
         return self.offset + int(self._kernel.steady * 1000)
 
+    def monotonic(self) -> int:
+        return int(self._kernel.steady * 1000)
+
 
 class _Runtime:
     """What the surroundings lend the core, on fibers."""

@@ -392,12 +392,16 @@ class World(Lives):
 
     def jump(self) -> None:
         """The clock is set: ahead or back."""
-        self.pump()
-        for row in self.open if not self.held else ():  # while held, nobody tells the scheduler the time
-            row.seen = max(row.seen, self.now)
+        self.tell_time()
         self.now += self.random.choice((86_400_000, 3_600_000, 2_000, -2_000, -3_600_000, -86_400_000))
         self.note("clock", None, self.now)
         self.fire()
+
+    def tell_time(self) -> None:
+        """Let the scheduler know the time, and remember that it did; while held, nobody tells it."""
+        self.pump()
+        for row in self.open if not self.held else ():
+            row.seen = max(row.seen, self.now)
 
     def lose_one(self) -> None:
         if self.running:
@@ -438,6 +442,7 @@ class World(Lives):
 
     def mark_offline(self) -> None:
         """Nothing is taken and nothing is started; what runs goes on."""
+        self.tell_time()
         self.online, self.held = False, True
         self.note("offline", None, None)
 

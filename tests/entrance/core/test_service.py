@@ -184,10 +184,10 @@ def test_nothing_starts_and_no_core_burns_while_the_service_is_offline(lives: Ca
     rounds = 0
     fire = life.core.dispatcher._fire
 
-    def counted(now: int) -> None:
+    def counted() -> None:
         nonlocal rounds
         rounds += 1
-        fire(now)
+        fire()
 
     life.core.dispatcher._fire = counted
     threading.Event().wait(0.2)
@@ -397,13 +397,12 @@ def test_a_retry_waits_no_longer_because_the_clock_goes_back(lives: Callable[...
     task = life.submit()
     life.launcher.end(life.started(task, 1), Ending.FAILED, reason="no answer", may_pass=True)
     life.until(task, State.WAITING_RETRY)
-    life.advance(-3_600_000)
-    wait_until(lambda: not life.core.dispatcher._wake.is_set(), what="the clock was looked at")
+    life.clock.jump(-3_600_000)
     life.advance(30_000)
     life.launcher.end(life.started(task, 2), Ending.FAILED, reason="no answer", may_pass=True)
     life.until(task, State.WAITING_RETRY)
     life.crash()
-    life.clock.advance(-3_600_000)
+    life.clock.jump(-3_600_000)
     again = lives(**{"retry.ladder_seconds": (30,)})
     assert again.state(task) is State.WAITING_RETRY
     again.advance(30_000)
@@ -485,6 +484,23 @@ def test_a_task_that_waits_too_long_ends_as_timed_out(lives: Callable[..., Any])
     assert life.state(paused) is State.QUEUED
     life.advance(50_000)
     life.until(paused, State.TIMED_OUT)
+
+
+def test_no_limit_passes_early_or_late_because_the_clock_jumps(lives: Callable[..., Any]) -> None:
+    life = lives(**{"scheduler.running_per_group": 1, "retry.ladder_seconds": (60,)})
+    runs, retried = life.submit(running_timeout_s=60), life.submit(creator="CLI")
+    waits = life.submit(queuing_timeout_s=60)
+    life.started(runs)
+    life.launcher.end(life.started(retried), Ending.FAILED, reason="no answer", may_pass=True)
+    for jump in (7_200_000, -3_600_000):
+        life.clock.jump(jump)
+        life.advance(29_000)
+        threading.Event().wait(0.05)
+        assert [life.state(x) for x in (runs, retried, waits)] == [State.RUNNING, State.WAITING_RETRY, State.QUEUED]
+    life.advance(2_000)
+    for limited in (runs, waits):
+        assert life.until(limited, State.TIMED_OUT).reason == "timed out after 60 s"
+    life.started(retried, 2)
 
 
 def test_a_limit_on_waiting_does_not_touch_a_task_that_has_run(life: Any) -> None:
