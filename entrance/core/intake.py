@@ -413,9 +413,9 @@ def carry_out_pairs(offload: Callable[..., Any], pairs: Sequence[tuple[int, str,
         folders = set()
         for pair, temporary, final in pairs:
             try:
-                if os.path.exists(temporary):  # noqa: PTH110 - names may be any bytes
-                    os.replace(temporary, final)  # noqa: PTH105
-                elif not os.path.exists(final):  # noqa: PTH110
+                with suppress(FileNotFoundError):
+                    os.replace(temporary, final)  # noqa: PTH105 - names may be any bytes
+                if not os.path.exists(final):  # noqa: PTH110
                     raise FileNotFoundError(2, "the file has vanished")
                 folders.add(os.path.dirname(final))  # noqa: PTH120
             except OSError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import glob
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from common.db import tasks as store
 from common.db.database import Readers
 from common.db.sql import Tx
 from common.db.writer import Writer
-from common.errors import EntranceError, TaskNotFound
+from common.errors import EntranceError, NotStored, TaskNotFound
 from common.logging import get_log
 from entrance.core.hooks import Hooks
 from entrance.core.intake import carry_out_pairs, strike
@@ -50,6 +50,7 @@ class Janitor:
         self._readers, self._writer, self._logs, self._hooks = readers, writer, logs, hooks
         self._clock, self._work, self._days, self._offload = clock, work, days, offload
         self._forgotten: dict[Callable[..., Any], int] = {}  # up to which end, by what is forgotten
+        self._left: set[int] = set()  # renames that the last sweep found
         self._tried = (0, "", "")  # the last upload that was tried: each sweep takes the next ones
 
     def recover(self) -> None:
@@ -59,13 +60,7 @@ class Janitor:
             unsettled = store.unsettled_logs(tx)
         for pair, task_id, _, temporary, final in pairs:
             failed = carry_out_pairs(self._offload, [(pair, temporary, final)])
-            try:
-                with self._readers.read() as tx:
-                    task = store.get(tx, task_id)
-            except TaskNotFound:  # forgotten meanwhile, its rows stay
-                self._writer.call(lambda tx, pair=pair: store.strike_pairs(tx, [pair]))  # type: ignore[misc]
-                continue
-            strike(self._writer, self._hooks, task, [(pair, temporary, final)], failed)
+            self._strike(task_id, (pair, temporary, final), failed)
         for task_id, offset, lines, body in unsettled:
             try:
                 self._logs.settle(task_id, Seal(offset=offset, lines=lines, body=body))
@@ -77,10 +72,33 @@ class Janitor:
         self._work.mkdir(parents=True, exist_ok=True)
 
     def sweep(self, running: Callable[[], set[AttemptKey]]) -> None:
-        """Remove what ended tasks left, files of small ended logs, and what is older than it is kept."""
+        """Carry out renames that were given up, remove what ended tasks left and what is older than it is kept."""
+        self._carry_out_left(running)
         self._remove_files(running)
         self._remove_old()
         self._abort_uploads(running)  # last: stores may let us wait
+
+    def _carry_out_left(self, running: Callable[[], set[AttemptKey]]) -> None:
+        """Renames whose attempt is gone and that were there at the last sweep already: a full disk came between the commit
+        and their striking. What fails again stays for the next sweep."""
+        with self._readers.read() as tx:
+            pairs = store.pairs(tx)
+        alive = running() if pairs else set()
+        left = [x for x in pairs if AttemptKey(task_id=x[1], number=x[2]) not in alive]
+        for pair, task_id, _, temporary, final in left:
+            if pair in self._left and not carry_out_pairs(self._offload, [(pair, temporary, final)]):
+                with suppress(NotStored):
+                    self._strike(task_id, (pair, temporary, final), {})
+        self._left = {pair for pair, *_ in left}
+
+    def _strike(self, task_id: int, pair: tuple[int, str, str], failed: Mapping[int, str]) -> None:
+        try:
+            with self._readers.read() as tx:
+                task = store.get(tx, task_id)
+        except TaskNotFound:  # forgotten meanwhile, its rows stay
+            self._writer.call(lambda tx: store.strike_pairs(tx, [pair[0]]))
+        else:
+            strike(self._writer, self._hooks, task, [pair], failed)
 
     def remove_stale_logs(self) -> None:
         """Files of ended logs whose whole text is in the database (a crash came between commit and removal)."""

@@ -493,6 +493,32 @@ def test_a_rename_that_was_done_and_not_struck_is_no_fault(
     assert pack.final.exists() and pairs(life) == [] and rows(life) == [(7, 1, 1)]
 
 
+def test_a_rename_whose_striking_met_a_full_disk_is_struck_by_a_sweep_once_the_attempt_is_gone(
+    life: Any, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise NotStored("the disk is full")
+
+    pack = Pack(life, out)
+    with monkeypatch.context() as patch:
+        patch.setattr("entrance.core.intake.strike", full)
+        with pytest.raises(NotStored, match="the disk is full"):
+            pack.publish()
+    assert pack.final.exists() and len(pairs(life)) == 1
+    life.core.janitor.sweep(lambda: {pack.key})
+    life.core.janitor.sweep(lambda: {pack.key})
+    assert len(pairs(life)) == 1  # it may be on its way
+    life.launcher.end(pack.key, Ending.DIED, reason="signal 9")
+    with monkeypatch.context() as patch:
+        patch.setattr("entrance.core.janitor.strike", full)
+        for _ in range(2):
+            life.core.janitor.sweep(lambda: set())
+    assert len(pairs(life)) == 1  # still full
+    life.core.janitor.sweep(lambda: set())
+    assert pairs(life) == [] and owned(life, pack.task) == []
+    assert pack.final.exists() and rows(life) == [(7, 1, 1)]
+
+
 def test_when_neither_file_is_there_the_rows_go_and_the_task_runs_again(
     lives: Callable[..., Any], out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
