@@ -16,7 +16,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
@@ -389,7 +389,8 @@ class Work:
         if self._again and self._contents.superseded(part.file_id):
             return f"{part.path} has a newer version"
         try:
-            self._storage.reader(path_of(part)).close()
+            with closing(self._storage.reader(path_of(part))) as reader:
+                reader.stat()
         except StorageNotFound as error:
             return str(error) if self._may_skip or self._source_holds_anything else None
         except (StorageForbidden, StorageUnavailable) as error:

@@ -154,7 +154,7 @@ class LocalStorage:
 
     def reader(self, path: str) -> Reader:
         """See ``Storage``."""
-        return _FileReader(path, self._open_file(path))
+        return _FileReader(path, self._open_any(path))
 
     def open(self, path: str, offset: int = 0, length: int | None = None) -> BinaryIO:
         """See ``Storage``."""
@@ -197,22 +197,28 @@ class LocalStorage:
     # ---- the way down
 
     def _open_file(self, path: str) -> int:
+        descriptor = self._open_any(path)
+        try:
+            _stat_file(path, descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _open_any(self, path: str) -> int:
+        """Open what lies there; it may turn out to be no file."""
         folder, _, name = path.rpartition("/")
         if name in _NO_NAMES or "\0" in name or path.startswith("/"):
             raise StorageForbidden(f"{shown(path)!r} is no path inside a storage")
         try:
             try:
-                descriptor = os.open(name, _READ, dir_fd=self._folder(folder))
+                return os.open(name, _READ, dir_fd=self._folder(folder))
             except OSError as error:
                 if not self._follow or error.errno not in (errno.ELOOP, errno.ENOTDIR):
                     raise
-                descriptor = self._open_target(path)
+                return self._open_target(path)
         except OSError as error:
             raise _fault(path, error) from error
-        if not modes.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise StorageForbidden(f"{shown(path)} is no regular file")
-        return descriptor
 
     def _stat(self, path: str) -> os.stat_result:
         parts = _parts(path)
@@ -298,14 +304,16 @@ class LocalStorage:
 
 
 class _FileReader:
-    """A file of this machine."""
+    """What was opened on this machine. That it is a file is looked at when it is asked for, or cannot be read."""
+
+    __slots__ = ("_descriptor", "_path")
 
     def __init__(self, path: str, descriptor: int) -> None:
         self._path, self._descriptor = path, descriptor
 
     def stat(self) -> Entry:
-        found = os.fstat(self._descriptor)
-        return Entry(path=self._path, size=found.st_size, modified_ns=found.st_mtime_ns)
+        found = _stat_file(self._path, self._descriptor)
+        return Entry(self._path, found.st_size, found.st_mtime_ns)
 
     def read_into(self, slots: Sequence[memoryview], offset: int) -> int:
         total = 0
@@ -323,11 +331,20 @@ class _FileReader:
                 if count < wanted:
                     break
         except OSError as error:
+            _stat_file(self._path, self._descriptor)
             raise StorageUnavailable(f"{shown(self._path)} cannot be read: {error.strerror}") from error
         return total
 
     def close(self) -> None:
         os.close(self._descriptor)
+
+
+def _stat_file(path: str, descriptor: int) -> os.stat_result:
+    """Raises StorageForbidden when it is no file."""
+    found = os.fstat(descriptor)
+    if not modes.S_ISREG(found.st_mode):
+        raise StorageForbidden(f"{shown(path)} is no regular file")
+    return found
 
 
 class _Part:

@@ -137,11 +137,10 @@ class ContentService:
                 reader = self._data.open(source).reader(view.raw_path)
             except EntranceError:
                 return self._packed_file(catalogue, preparation, view)
-            now = reader.stat()
-            if (now.size, now.modified_ns) != (view.file.size, view.file.modified_ns):
-                reader.close()
-                return self._packed_file(catalogue, preparation, view)
-            return _Stored(reader)
+            if _is_unchanged(reader, view):
+                return _Stored(reader)
+            reader.close()
+            return self._packed_file(catalogue, preparation, view)
         finally:
             catalogue.tx.connection.close()
 
@@ -234,6 +233,14 @@ class ContentService:
 
     def _connect(self) -> Catalogue:
         return open_readonly(self._database)
+
+
+def _is_unchanged(reader: Reader, view: FileView) -> bool:
+    try:
+        now = reader.stat()
+    except EntranceError:
+        return False
+    return (now.size, now.modified_ns) == (view.file.size, view.file.modified_ns)
 
 
 def _cars_of(catalogue: Catalogue, caller: Caller, piece: PieceCid) -> list[tuple[Car, StorageRecord | None]]:

@@ -92,10 +92,13 @@ class InlineBlocks:
         if self._open is not None and self._open[0] == part.file_id:
             return self._open[1]
         reader = self._source.reader(path_of(part))
-        now = reader.stat()
-        if (now.size, now.modified_ns) != (part.size, part.modified_ns):
+        try:
+            now = reader.stat()
+            if (now.size, now.modified_ns) != (part.size, part.modified_ns):
+                raise ExecutorError(f"fileRange has been modified: {part.path}: file has been modified")
+        except BaseException:
             reader.close()
-            raise ExecutorError(f"fileRange has been modified: {part.path}: file has been modified")
+            raise
         if self._open is not None:
             self._open[1].close()
         self._open = (part.file_id, reader)
