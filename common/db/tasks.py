@@ -171,6 +171,12 @@ _PROGRESS = Sql(
         t.progress.c.task_id == _p("task_id")
     )
 )
+_given = func.json_each(_p("task_ids")).table_valued("value")
+_PROGRESS_OF_SOME = Sql(
+    select(t.progress.c.task_id, *[t.progress.c[n] for n in _PROGRESS_NAMES]).where(
+        t.progress.c.task_id.in_(select(_given.c.value))
+    )
+)
 _insert_progress = upsert(t.progress).values({c.name: _p(c.name) for c in t.progress.c})
 _SET_PROGRESS = Sql(
     _insert_progress.on_conflict_do_update(
@@ -546,6 +552,16 @@ def stored_progress(tx: Tx, task_id: int) -> StoredProgress | None:
     values = dict(zip(_PROGRESS_NAMES, row, strict=False))
     values["stages"] = json.loads(values["stages"])
     return StoredProgress(values=values, checkpoint=row[-2], merged=row[-1])
+
+
+def stored_progress_of(tx: Tx, task_ids: Sequence[int]) -> dict[int, Mapping[str, Any]]:
+    """The values of the last reports of many tasks, by task; those without any are left out."""
+    found: dict[int, Mapping[str, Any]] = {}
+    for task_id, *row in tx.all(_PROGRESS_OF_SOME, task_ids=json.dumps(list(task_ids))):
+        values = dict(zip(_PROGRESS_NAMES, row, strict=True))
+        values["stages"] = json.loads(values["stages"])
+        found[task_id] = values
+    return found
 
 
 def set_progress(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:

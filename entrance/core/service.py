@@ -326,6 +326,18 @@ class TaskService:
             seconds_left=left,
         )
 
+    def progress_of_all(self, tasks: Sequence[Task]) -> list[TaskProgress]:
+        """The same of many tasks, in their order; those that have ended are read together."""
+        with self._readers.read() as tx:
+            stored = store.stored_progress_of(tx, [task.id for task in tasks if task.state.final])
+
+        def of_ended(task: Task) -> TaskProgress:
+            own = progress_of(stored[task.id]) if task.id in stored else Progress()
+            fraction = _fraction(task, own)
+            return TaskProgress(task=task, progress=own, fraction=fraction, bytes_per_second=None, seconds_left=None)
+
+        return [of_ended(task) if task.state.final else self.progress_of(task) for task in tasks]
+
     def _with_children(self, tx: Tx, task: Task, own: Progress) -> tuple[Progress, float]:
         """Add the children: there may be many thousands, so all but those that run are summed up by the database."""
         running = [x for x in list(self._intake.live.values()) if x.task.parent_id == task.id and not x.fenced]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -336,12 +336,13 @@ def _of_user(which: JobFilter, query: Query) -> JobFilter:
     return replace(which, nothing=True) if name is None else replace(which, user=name)
 
 
-def _views(jobs: Iterable[ShownJob]) -> Iterator[wire.View]:
+def _views(jobs: Sequence[ShownJob]) -> Iterator[wire.View]:
     service = the_core().service
-    for number, job in enumerate(jobs):
-        if number % _A_TURN == _A_TURN - 1:
-            time.sleep(0)  # a turn for everybody else
-        yield wire.View(job=job, report=service.progress_of(job.task))
+    for start in range(0, len(jobs), _A_TURN):
+        some = jobs[start : start + _A_TURN]
+        reports = service.progress_of_all([job.task for job in some])
+        yield from (wire.View(job=job, report=report) for job, report in zip(some, reports, strict=True))
+        time.sleep(0)  # a turn for everybody else
 
 
 def _all(which: JobFilter) -> Iterator[wire.View]:
