@@ -265,7 +265,7 @@ class Work:
         ctx = self._ctx
         next_checkpoint = time.monotonic() + CHECKPOINT_SECONDS
         synced = books.cursor.offset
-        reserving = _reserve(room, line)
+        reserving = room is not None
         line.staff(ctx.cores)
         try:
             self._name(names, self._ranges_before(books.cursor), line, books)
