@@ -80,11 +80,15 @@ def host() -> Host | None:
 
 def cache_path(folder: Path, name: str, ir: str, target: Target) -> Path:
     """Return where the object code of this IR is kept."""
+    return folder / f"{name}-{_key(ir, target)[:40]}.o"
+
+
+@cache
+def _key(ir: str, target: Target) -> str:
     import llvmlite
 
     parts = (ir, target.cpu, target.features, str(llvmlite.__version__))
-    key = sha256(b"".join(sha256(part.encode()).digest() for part in parts)).hexdigest()
-    return folder / f"{name}-{key[:40]}.o"
+    return sha256(b"".join(sha256(part.encode()).digest() for part in parts)).hexdigest()
 
 
 def read_cached(path: Path) -> bytes | None:
