@@ -6,13 +6,15 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from common.errors import UnknownExecutor
 from executors import registry
 from executors.launchers.base import Attempt, AttemptKey, End
+from executors.launchers.local import LocalLauncher
 
 MISBEHAVING = Path(__file__).parent / "data" / "misbehaving"
 
@@ -177,3 +179,15 @@ def descendants(pid: int) -> list[int]:
         found += below
         todo = below
     return found
+
+
+@contextmanager
+def local_launcher(folder: Path, name: str) -> Iterator[Any]:
+    """A local launcher of instance ``{name}-{pid}``, with its ``sink`` and ``starter``; closed behind."""
+    sink = RecordingSink()
+    launcher: Any = LocalLauncher(data=folder, instance=f"{name}-{os.getpid()}")
+    launcher.open(sink)
+    launcher.reconcile()
+    launcher.sink, launcher.starter = sink, Starter(launcher, folder / "work")
+    yield launcher
+    launcher.close(5)

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
+from executors.launchers.processes import children
+
 T = TypeVar("T")
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -214,14 +216,15 @@ class Service:
                     found.append(int(entry.name))
         return found
 
+    def fork_servers(self) -> list[int]:
+        """The processes that attempts are forked from."""
+        with suppress(OSError, KeyError, ValueError):  # it is away
+            return [p for p in children(self.pid) if b"forkserver" in Path(f"/proc/{p}/cmdline").read_bytes()]
+        return []
+
     def task_processes(self) -> list[int]:
         """The processes that run attempts: children of the fork servers."""
-        found: list[int] = []
-        with suppress(OSError, ValueError):
-            for server in children(self.pid):
-                if b"forkserver" in Path(f"/proc/{server}/cmdline").read_bytes():
-                    found += children(server)
-        return found
+        return [task for server in self.fork_servers() for task in children(server)]
 
     def log(self) -> str:
         """What the service has written to its own log."""
@@ -275,7 +278,3 @@ class Service:
 
         wait_until(there, timeout_seconds, what=f"task {task} in {wanted}", every_seconds=0.05)
         return seen
-
-
-def children(process: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]

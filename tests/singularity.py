@@ -6,7 +6,7 @@ import itertools
 import os
 import signal
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,7 @@ class Singularity:
 
         def found() -> dict[str, Any] | None:
             for job in self.jobs(preparation, type):
-                processes = self._task_processes() if job["state"] == "processing" else []
+                processes = self.service.task_processes() if job["state"] == "processing" else []
                 for pid in processes:
                     os.kill(pid, signal.SIGSTOP)
                 if processes:
@@ -126,16 +126,3 @@ class Singularity:
         job: dict[str, Any] = wait_until(found, 20, what=f"a {type} is processing", every_seconds=0.002)
         assert job["state"] == "processing"
         return job
-
-    def _task_processes(self) -> list[int]:
-        """The children of the service's fork server."""
-        found = set(self.service.processes())
-        servers = {pid for pid in found if b"forkserver" in Path(f"/proc/{pid}/cmdline").read_bytes()}
-        parents = {pid: _parent(pid) for pid in servers}
-        return [pid for pid, parent in parents.items() if parent in servers]
-
-
-def _parent(pid: int) -> int:
-    with suppress(OSError):
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    return 0

@@ -71,3 +71,18 @@ def contents(folder: Path) -> dict[str, str | None]:
 def parts_left(folder: Path) -> list[str]:
     """Return what is left below a folder under temporary names."""
     return sorted(path for path in contents(folder) if ".part" in path)
+
+
+def listed(root: Path) -> tuple[list[tuple[str, bytes]], list[str]]:
+    """Files with their contents and folders, in the order of a scan: breadth first, by name."""
+    files, folders, queue = [], [""], [""]
+    while queue:
+        path = queue.pop(0)
+        for entry in sorted((root / path).iterdir(), key=lambda p: p.name.encode()):
+            below = f"{path}/{entry.name}" if path else entry.name
+            if entry.is_dir():
+                folders.append(below)
+                queue.append(below)
+            else:
+                files.append((below, entry.read_bytes()))
+    return files, folders

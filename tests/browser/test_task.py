@@ -159,11 +159,12 @@ def test_children_and_stages_of_a_scan_are_shown(world: World, tab: Tab) -> None
 
 
 def test_a_child_leads_back_to_its_parent(world: World, tab: Tab) -> None:
-    rows = world.ann.get(f"{LINKIS}/jobhistory/list", query={"parentTaskID": world.scan, "isAdminView": "true"}).data["tasks"]
-    page = tab.go(f"tasks/{rows[0]['taskID']}")
+    query = {"parentTaskID": world.scan, "isAdminView": "true"}
+    child = world.ann.get(f"{LINKIS}/jobhistory/list", query=query).data["tasks"][0]["taskID"]
+    page = tab.go(f"tasks/{child}")
     page.get_by_label("Where you are").get_by_role("link", name=f"Task {world.scan}").click()
     page.get_by_role("heading", name=f"Task {world.scan} scan").wait_for()
-    page.locator("#panel a.id", has_text=str(rows[0]["taskID"])).wait_for()
+    page.locator("#panel a.id", has_text=str(child)).wait_for()
 
 
 def test_a_task_that_is_not_there_is_said_to_be_so(tab: Tab) -> None:

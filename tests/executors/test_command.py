@@ -5,12 +5,11 @@ import sys
 import time
 
 import pytest
-from attempts import RecordingSink, Starter, processes_with, wait_until
+from attempts import local_launcher, processes_with, wait_until
 
 from common.errors import InvalidParams
 from executors import registry
 from executors.launchers.base import Ending
-from executors.launchers.local import LocalLauncher
 
 COMMANDS = {
     "say": ["echo", "it", "says"],
@@ -22,15 +21,8 @@ COMMANDS = {
 
 @pytest.fixture(scope="module")
 def launcher(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("command")
-    sink = RecordingSink()
-    launcher = LocalLauncher(data=folder, instance=f"command-{os.getpid()}")
-    launcher.open(sink)
-    launcher.reconcile()
-    launcher.reconcile()
-    launcher.sink, launcher.starter = sink, Starter(launcher, folder / "work")
-    yield launcher
-    launcher.close(5)
+    with local_launcher(tmp_path_factory.mktemp("command"), "command") as opened:
+        yield opened
 
 
 @pytest.fixture

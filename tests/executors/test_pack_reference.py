@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import reference
 from harness import Harness
+from trees import listed
 
 from common.content import cid as cids
 from common.db.catalogue import Car
@@ -27,21 +28,6 @@ def random_tree(chance: random.Random, folder: Path, split: int, depth: int = 0)
             around = chance.choice([0, 1, 127, 1000, split, 2 * split, 3 * split, 1 << 20, 2 << 20])
             size = max(0, around + chance.choice([-1, 0, 0, 1, 17]))
             (folder / name).write_bytes(chance.randbytes(min(size, 3_200_000)))
-
-
-def listed(root: Path) -> tuple[list[tuple[str, bytes]], list[str]]:
-    """Files and folders in the order of a scan: breadth first, by name."""
-    files, folders, queue = [], [""], [""]
-    while queue:
-        path = queue.pop(0)
-        for entry in sorted((root / path).iterdir(), key=lambda p: p.name.encode()):
-            below = f"{path}/{entry.name}" if path else entry.name
-            if entry.is_dir():
-                folders.append(below)
-                queue.append(below)
-            else:
-                files.append((below, entry.read_bytes()))
-    return files, folders
 
 
 def check(car: Car, wanted: reference.Car, mode: tuple[int, int], body: bytes | None) -> None:

@@ -6,25 +6,17 @@ import time
 from itertools import pairwise
 
 import pytest
-from attempts import RecordingSink, Starter, alive, descendants, wait_until
+from attempts import alive, descendants, local_launcher, wait_until
 
 from common.errors import InvalidParams
 from executors import registry
 from executors.launchers.base import Ending
-from executors.launchers.local import LocalLauncher
 
 
 @pytest.fixture(scope="module")
 def launcher(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("trial")
-    sink = RecordingSink()
-    launcher = LocalLauncher(data=folder, instance=f"trial-{os.getpid()}")
-    launcher.open(sink)
-    launcher.reconcile()
-    launcher.reconcile()
-    launcher.sink, launcher.starter = sink, Starter(launcher, folder / "work")
-    yield launcher
-    launcher.close(5)
+    with local_launcher(tmp_path_factory.mktemp("trial"), "trial") as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import os
 import signal
 from pathlib import Path
 
-from factories import Service, wait_until
+from factories import wait_until
 
 from prove._day import Day, expect
 from prove._doors import Doors
@@ -58,7 +58,7 @@ def preparation(day: Day, folder: Path, holder: int) -> tuple[int, int]:
     day.step("Singularity starts that job again, as a new task", doors.look(again, "queued"))
     expect(doors.linkis("GET", f"/entrance/{other}/status")["status"], "Cancelled")
 
-    os.kill(chance.choice(_attempts(day.service)), signal.SIGKILL)
+    os.kill(chance.choice(day.service.task_processes()), signal.SIGKILL)
     day.step("kill -9 of the process that packs", doors.look(one, "waiting to retry"), doors.look(again, "running"))
     changed = doors.singularity("POST", f"{SOURCE}/pause-pack/0")
     expect({job["id"] for job in changed}, {first, second})
@@ -85,13 +85,3 @@ def packs(doors: Doors) -> dict[int, tuple[int, str]]:
     """The pack jobs of the preparation: task and state of each."""
     (status,) = doors.singularity("GET", "/preparation/day")
     return {job["id"]: (job["taskId"], job["state"]) for job in status["jobs"] if job["type"] == "pack"}
-
-
-def _attempts(service: Service) -> list[int]:
-    """The processes that run attempts: children of the fork servers."""
-
-    def children(pid: int) -> list[int]:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-    servers = [p for p in children(service.pid) if b"forkserver" in Path(f"/proc/{p}/cmdline").read_bytes()]
-    return [attempt for server in servers for attempt in children(server)]

@@ -18,6 +18,7 @@ from typing import Any
 import ds3
 from browser.stage import session_of
 from factories import LINKIS, Http, Service, wait_until
+from kept import standing
 
 from prove import Miss
 
@@ -160,12 +161,12 @@ class Doors:
 
         def once() -> Seen | None:
             nonlocal last
-            before = self._inside(task)
+            before = standing(self.linkis, task)
             last = before[0]
             if states and last not in states:
                 return None
             seen = self._ask(task, last)
-            return seen if self._inside(task) == before else None
+            return seen if standing(self.linkis, task) == before else None
 
         try:
             seen = wait_until(once, timeout_seconds)
@@ -173,18 +174,6 @@ class Doors:
             raise Miss(f"task {task} is {last}, not {' or '.join(states)}, after {timeout_seconds:.0f} s") from error
         self._compare(seen)
         return seen
-
-    def _inside(self, task: int) -> tuple[str, int]:
-        """The row of the table that a task is in, from its history, and how many changes there were."""
-        history = [entry["state"] for entry in self.linkis("GET", f"/entrance/{task}/history")["history"]]
-        ran, now = "running" in history, history[-1]
-        if now == "running" and self.linkis("GET", f"/entrance/{task}/status")["paused"]:
-            now = "running, to pause"
-        elif now == "queued" and ran:
-            now = "queued again"
-        elif now == "paused" and not ran:
-            now = "paused before it ran" if "queued" in history else "paused before it was queued"
-        return {"timed_out": "timed out", "waiting_retry": "waiting to retry"}.get(now, now), len(history)
 
     def _ask(self, task: int, state: str) -> Seen:
         row = self.linkis("GET", f"/jobhistory/{task}/get")["task"]

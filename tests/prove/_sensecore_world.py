@@ -104,7 +104,8 @@ def make_world(env: Environment, server: SeaweedFS) -> World:
     world.moving("running")
     for _ in range(3):  # with it they take the whole slot
         service.wait_for(service.submit("sleep", {"seconds": 3600}), "Running")
-    _stop_moving(service)
+    for process in service.task_processes():  # they stand still
+        os.kill(process, signal.SIGSTOP)
     for word in ("first", "second"):
         world.submit(f"{word} in the queue", "disk:small", "store:later", 0, 2)
     world.submit("paused before it ran", "disk:small", "away:later", 0, 1)
@@ -138,12 +139,3 @@ def _make_storages(world: World, server: SeaweedFS) -> None:
 def _history(world: World, word: str) -> list[str]:
     data = world.alice.get(f"{LINKIS}/entrance/{world.numbers[word]}/history").data
     return [entry["state"] for entry in data["history"]]
-
-
-def _stop_moving(service: Service) -> None:
-    """Let the processes of tasks stand still."""
-    servers = [p for p in service.processes() if b"forkserver" in Path(f"/proc/{p}/cmdline").read_bytes()]
-    for pid in servers:
-        parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        if parent in servers:
-            os.kill(pid, signal.SIGSTOP)

@@ -34,18 +34,3 @@ def _fill(chance: random.Random, folder: Path, split: int, depth: int) -> None:
             around = chance.choice([0, 1, 127, 1016, split, 2 * split, 3 * split, 1 << 20, 2 << 20])
             size = max(0, around + chance.choice([-1, 0, 0, 1, 17]))
             (folder / name).write_bytes(chance.randbytes(min(size, 3_200_000)))
-
-
-def listed(root: Path) -> tuple[list[tuple[str, bytes]], list[str]]:
-    """Files with their contents and folders, in the order of a scan: breadth first, by name."""
-    files, folders, queue = [], [""], [""]
-    while queue:
-        path = queue.pop(0)
-        for entry in sorted((root / path).iterdir(), key=lambda p: p.name.encode()):
-            below = f"{path}/{entry.name}" if path else entry.name
-            if entry.is_dir():
-                folders.append(below)
-                queue.append(below)
-            else:
-                files.append((below, entry.read_bytes()))
-    return files, folders

@@ -25,16 +25,6 @@ _PART_BYTES = 8 * _MIB
 _SMALL_FILES = 2_000
 
 
-def _victims(service: Service) -> list[int]:
-    """The processes that run attempts."""
-    own = service.pid
-    found: list[int] = []
-    for server in Path(f"/proc/{own}/task/{own}/children").read_text().split():
-        if b"forkserver" in Path(f"/proc/{server}/cmdline").read_bytes():
-            found += map(int, Path(f"/proc/{server}/task/{server}/children").read_text().split())
-    return found
-
-
 def _make_source(folder: Path, seed: int) -> dict[str, str]:
     """Fill a folder with one large and many small files; return the SHA-256 of each."""
     random_ = random.Random(seed)
@@ -86,7 +76,7 @@ def _kill_twice(service: Service, client: Client, moved: int, how_far: int) -> N
         return client.data("GET", f"/entrance/{moved}/progress")["bytesDone"] >= how_far * part // 3
 
     wait_until(lambda: far(1), 300)
-    victims = _victims(service)
+    victims = service.task_processes()
     if not victims:
         raise Miss("there was no process of the transfer to kill")
     for victim in victims:

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 from factories import LINKIS
+from trees import listed
 
 from prove import Environment, Miss, claim
-from prove._trees import listed, random_tree
+from prove._trees import random_tree
 
 PACKAGE = "linkis-python-sdk==0.2.0"
 _SCAN_COLUMNS = {"path", "size", "lastModified", "hash", "ranges"}

@@ -11,12 +11,11 @@ from typing import Any
 
 import reference
 from singularity import Singularity
-from trees import vectors, whole_preparations
+from trees import listed, vectors, whole_preparations
 
 from prove import Environment, claim
 from prove._singularity_states import check_states, same
 from prove._singularity_texts import check_texts
-from prove._trees import listed
 
 PUBLISHED = {  # the eight calls around jobs and packing, and whether they answer a Job, several, a Car or nothing
     "pause-scan": ("Job", r"POST /preparation/[^/]+/source/[^/]+/pause-scan"),

@@ -20,12 +20,12 @@ from typing import Any
 
 import reference
 from factories import Service, wait_until
-from trees import contents, parts_left
+from trees import contents, listed, parts_left
 
 from prove import Environment, Miss, claim
 from prove._client import Client
 from prove._memory import watched
-from prove._trees import listed, random_tree
+from prove._trees import random_tree
 
 PACKAGES = ("ipfs-car@3.1.0", "@ipld/car@5.4.7", "multiformats@13")
 
@@ -366,12 +366,9 @@ def _interrupt(service: Service, chance: random.Random, counts: dict[str, int], 
             loss.count(begun, kind)
             client.data("GET", f"/entrance/{task}/resume")
         elif kind == "task":
-            own = service.pid
-            below = Path(f"/proc/{own}/task/{own}/children").read_text().split()
-            servers = [p for p in below if b"forkserver" in Path(f"/proc/{p}/cmdline").read_bytes()]
-            tasks = [t for s in servers for t in Path(f"/proc/{s}/task/{s}/children").read_text().split()]
+            tasks = service.task_processes()
             begun = loss.begun(client, packs)
-            os.kill(int(chance.choice(tasks)), signal.SIGKILL)
+            os.kill(chance.choice(tasks), signal.SIGKILL)
             wait_until(lambda: any(loss.count(begun, kind, only="died")), 5)
         else:
             begun = loss.begun(client, packs)

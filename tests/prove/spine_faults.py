@@ -13,7 +13,6 @@ import threading
 import time
 from contextlib import suppress
 from itertools import pairwise
-from pathlib import Path
 
 import golden
 from factories import PASSWORD, PROJECT_ROOT, Service, wait_until
@@ -108,16 +107,11 @@ class _Load(threading.Thread):
 
 def _victims(service: Service, kind: str) -> list[int]:
     """Processes of one kind: the service, its fork server, tasks."""
-    with suppress(OSError, KeyError, ValueError):
-        own = service.pid
-        if kind == "service":
-            return [own]
-        below = Path(f"/proc/{own}/task/{own}/children").read_text().split()
-        servers = [p for p in map(int, below) if b"forkserver" in Path(f"/proc/{p}/cmdline").read_bytes()]
-        if kind == "forkserver" or not servers:
-            return servers
-        return [int(p) for s in servers for p in Path(f"/proc/{s}/task/{s}/children").read_text().split()]
-    return []
+    if kind == "service":
+        with suppress(OSError, KeyError, ValueError):
+            return [service.pid]
+        return []
+    return service.fork_servers() if kind == "forkserver" else service.task_processes()
 
 
 @claim(

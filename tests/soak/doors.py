@@ -6,14 +6,13 @@ What was sent may have been carried out although no answer came; then they raise
 from __future__ import annotations
 
 import http.client
-import json
 import subprocess
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import ds3
-from factories import LINKIS, Http, Response, Service
+from factories import Http, Response, Service
+from kept import KeptClient
 
 SPACE = "soak"
 ANN = "ann"  # an administrator; Singularity's and SenseCore's clients act as her
@@ -32,58 +31,14 @@ class NoAnswer(Exception):
     """The service is away, or went away before it answered."""
 
 
-class Line:
-    """A kept connection for JSON requests; used by one thread. ``token`` opens it."""
-
-    def __init__(self, url: str, token: str = "") -> None:
-        parts = urlsplit(url)
-        assert parts.hostname is not None
-        self._at = (parts.hostname, parts.port)
-        self._head = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
-        self._connection: http.client.HTTPConnection | None = None
+class Line(KeptClient):
+    """A kept connection for JSON requests. Every call raises NoAnswer."""
 
     def request(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> tuple[int, Any]:
-        """Return status and body. Raises NoAnswer."""
-        data = None if body is None else json.dumps(body).encode()
         try:
-            if self._connection is None:
-                self._connection = http.client.HTTPConnection(*self._at, timeout=60)
-            self._connection.request(method, path, data, {**self._head, **(headers or {})})
-            answer = self._connection.getresponse()
-            found = answer.read()
-            return answer.status, json.loads(found) if found else None
+            return super().request(method, path, body, headers)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            self.close()
             raise NoAnswer(str(error)) from error
-
-    def linkis(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """Return an envelope of Linkis. Raises NoAnswer."""
-        _, envelope = self.request(method, f"{LINKIS}{path}", body, headers)
-        found: dict[str, Any] = envelope
-        return found
-
-    def data(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
-        """Return the data of an envelope that says success. Raises NoAnswer, AssertionError."""
-        envelope = self.linkis(method, path, body)
-        assert envelope["status"] == 0, (path, envelope)
-        data: dict[str, Any] = envelope["data"]
-        return data
-
-    def log(self, task: int) -> list[str]:
-        """Return all lines of a log, read from its start in pages. Raises NoAnswer, AssertionError."""
-        lines: list[str] = []
-        at = 0
-        while True:
-            page = self.data("GET", f"/entrance/{task}/log?fromLine={at}&size=10000&distinctLevel=false")
-            if page["fromLine"] == at:
-                return lines
-            lines += page["log"].split("\n")
-            at = page["fromLine"]
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
 
 
 class Doors:

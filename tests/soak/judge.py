@@ -17,7 +17,6 @@ from factories import Service, wait_until
 from servers.seaweedfs import SeaweedFS
 
 from common.errors import StorageNotFound
-from executors.launchers.processes import children
 from soak.doors import ANN, Doors
 from soak.journal import Given, Journal
 from soak.work import Places
@@ -335,8 +334,8 @@ class Judge:
     def _left(self) -> list[str]:
         found = []
         data = self._service.data
-        servers = [p for p in children(self._service.pid) if b"forkserver" in Path(f"/proc/{p}/cmdline").read_bytes()]
-        if tasks := [p for server in servers for p in children(server)]:
+        servers = self._service.fork_servers()
+        if tasks := self._service.task_processes():
             found.append(f"processes {tasks[:5]} below the fork servers")
         if others := set(self._service.processes()) - {self._service.pid, *servers, *tasks}:
             found.append(f"processes {sorted(others)[:5]}")

@@ -58,7 +58,7 @@ class Steerer(threading.Thread):
         self._journal.say(f"{action} by {door}", task=task, answer=answer)
 
     def _pause(self, given: Given) -> None:
-        answer = self._line.linkis("GET", f"/entrance/{given.task}/pause")
+        answer = self._line.call("GET", f"/entrance/{given.task}/pause")
         self._said("pause", "Linkis", given.task, answer["status"])
         if answer["status"] == 0:
             self._paused.append(given.task)
@@ -66,15 +66,15 @@ class Steerer(threading.Thread):
     def _resume(self) -> None:
         task = self._paused.pop(self._chance.randrange(len(self._paused)))
         if self._chance.random() < 0.5:
-            answer = self._line.linkis("GET", f"/entrance/{task}/resume")
+            answer = self._line.call("GET", f"/entrance/{task}/resume")
         else:
-            answer = self._line.linkis("POST", "/entrance/actions", {"action": "resume", "ids": [task]})
+            answer = self._line.call("POST", "/entrance/actions", {"action": "resume", "ids": [task]})
         self._said("resume", "Linkis", task, answer["status"])
 
     def _priority(self, given: Given) -> None:
         level = self._chance.choice(LEVELS)
         if self._chance.random() < 0.5:
-            status = self._line.linkis("POST", f"/entrance/{given.task}/priority", {"priority": level})["status"]
+            status = self._line.call("POST", f"/entrance/{given.task}/priority", {"priority": level})["status"]
             self._said("priority", "Linkis", given.task, status)
         else:
             status = self._doors.pearl("PUT", f"active_job/{given.task}", priority=level).status
@@ -89,14 +89,14 @@ class Steerer(threading.Thread):
         self._journal.say("kill tried", task=task, door=door)
         match door:
             case "Linkis":
-                yes = self._line.linkis("GET", f"/entrance/{task}/kill")["status"] == 0
+                yes = self._line.call("GET", f"/entrance/{task}/kill")["status"] == 0
             case "killJobs":
                 ref = self._line.data("GET", f"/entrance/{task}/status")["execID"]
                 body = {"idList": [ref], "taskIDList": [task]}
-                answer = self._line.linkis("POST", f"/entrance/{ref}/killJobs", body)
+                answer = self._line.call("POST", f"/entrance/{ref}/killJobs", body)
                 yes = any(item["message"] == _KILLED for item in answer["data"].get("messages", ()))
             case "actions":
-                answer = self._line.linkis("POST", "/entrance/actions", {"action": "kill", "ids": [task]})
+                answer = self._line.call("POST", "/entrance/actions", {"action": "kill", "ids": [task]})
                 yes = answer["status"] == 0 and all(item["status"] == 0 for item in answer["data"]["items"])
             case _:
                 yes = self._doors.pearl("DELETE", f"active_job/{task}", force=None).status == 204
@@ -110,7 +110,7 @@ class Steerer(threading.Thread):
             return
         given.again = True
         try:
-            answer = self._line.linkis("POST", "/entrance/actions", {"action": "rerun", "ids": [given.task]})
+            answer = self._line.call("POST", "/entrance/actions", {"action": "rerun", "ids": [given.task]})
         except NoAnswer:
             self._journal.lost_answer()
             raise
@@ -143,7 +143,7 @@ class Steerer(threading.Thread):
         if not tasks:
             return
         for action, more in (("pause", {}), ("priority", {"priority": "HIGH"}), ("resume", {})):
-            answer = self._line.linkis("POST", "/entrance/actions", {"action": action, "ids": tasks, **more})
+            answer = self._line.call("POST", "/entrance/actions", {"action": action, "ids": tasks, **more})
             if answer["status"] == 0:
                 items = answer["data"]["items"]
                 assert sorted(int(item["id"]) for item in items) == sorted(tasks), f"{action} of many: {items}"

@@ -19,7 +19,6 @@ from attempts import descendants
 from factories import Service
 from servers.proxy import Proxy
 
-from executors.launchers.processes import children
 from soak.clock import MOST_SECONDS, JumpingClock
 from soak.disk import SmallDisk
 from soak.journal import Journal
@@ -119,18 +118,15 @@ class Tormentor(threading.Thread):
     def _victims(self, kind: str) -> list[int]:
         """The processes of one kind: the service, its fork servers, task processes, what these have started."""
         with suppress(OSError, KeyError, ValueError):
-            own = self._service.pid
-            servers = [p for p in children(own) if b"forkserver" in Path(f"/proc/{p}/cmdline").read_bytes()]
-            tasks = [p for server in servers for p in children(server)]
             match kind:
                 case "service":
-                    return [own]
+                    return [self._service.pid]
                 case "forkserver":
-                    return servers
+                    return self._service.fork_servers()
                 case "task":
-                    return tasks
+                    return self._service.task_processes()
                 case _:
-                    return [p for task in tasks for p in descendants(task)]
+                    return [p for task in self._service.task_processes() for p in descendants(task)]
         return []
 
     def _signal(self, kind: str, number: signal.Signals) -> int | None:

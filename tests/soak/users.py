@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from factories import LINKIS
+from kept import standing
 from prove._doors import TABLE
 
 from soak.doors import ANN, USERS, Doors, Line, NoAnswer
@@ -205,26 +206,13 @@ class Observer(threading.Thread):
                     self._journal.fault(f"task {task}: {wrong}")
 
 
-def standing(line: Line, task: int) -> tuple[str, int]:
-    """Return the row of the table of states that a task is in, by its history, and how many changes there were."""
-    history = [entry["state"] for entry in line.data("GET", f"/entrance/{task}/history")["history"]]
-    ran, now = "running" in history, history[-1]
-    if now == "running" and line.data("GET", f"/entrance/{task}/status")["paused"]:
-        now = "running, to pause"
-    elif now == "queued" and ran:
-        now = "queued again"
-    elif now == "paused" and not ran:
-        now = "paused before it ran" if "queued" in history else "paused before it was queued"
-    return {"timed_out": "timed out", "waiting_retry": "waiting to retry"}.get(now, now), len(history)
-
-
 def differences(doors: Doors, line: Line, task: int) -> str | None:
     """Return where Linkis and BlackPearl do not show what the table says; None when the task changed meanwhile."""
-    before = standing(line, task)
+    before = standing(line.data, task)
     status = line.data("GET", f"/entrance/{task}/status")
     shown = doors.pearl("GET", f"job/{task}")
     assert shown.status == 200, f"BlackPearl's job/{task}: {shown.status}"
-    if standing(line, task) != before:
+    if standing(line.data, task) != before:
         return None
     row = TABLE[before[0]]
     flags = frozenset({flag for flag in ("paused", "waitingRetry") if status[flag]})
