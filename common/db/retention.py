@@ -53,6 +53,7 @@ _STRIKE_EMPTY = tuple(
     for statement in (
         delete(t.task_counts).where(t.task_counts.c.n == 0),
         delete(t.end_counts).where(t.end_counts.c.n == 0),
+        delete(t.transfer_counts).where(t.transfer_counts.c.n == 0),
         delete(t.task_spans).where(t.task_spans.c.part.not_in(select(t.task_counts.c.part))),
     )
 )

@@ -181,6 +181,19 @@ end_counts = Table(  # how many tasks ended when; without those struck from list
     sqlite_with_rowid=False,
 )
 
+transfer_counts = Table(  # how many transfers of each kind were made when; kept by triggers (migration 0007)
+    "transfer_counts",
+    metadata,
+    Column("data_space", Text, primary_key=True),
+    Column("part", Int, primary_key=True, autoincrement=False),  # of time: 2^24 ms each
+    Column("way", Text, primary_key=True),
+    Column("user", Text, primary_key=True),
+    Column("state", Text, primary_key=True),
+    Column("ran", Integer, primary_key=True, autoincrement=False),
+    Column("n", Int, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 submissions = Table(  # what was sent, and what the executor gets of it
     "submissions",
     metadata,
@@ -313,7 +326,9 @@ transfers = Table(  # what lists of transfers are filtered by; written with the 
     Column("repo_name_folded", Text, nullable=False),  # for searches that ignore letter case
     Column("created_at", Int, nullable=False),  # of the task
 )
-Index("ix_transfers_data_space_created_at", transfers.c.data_space, transfers.c.created_at)
+Index(  # all that a list can be narrowed by
+    "ix_transfers_list", *(transfers.c[n] for n in ("data_space", "created_at", "repo_id", "repo_name_folded", "way"))
+)
 
 transfer_files = Table(  # what became of each file of a transfer
     "transfer_files",

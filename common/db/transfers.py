@@ -108,6 +108,20 @@ class TransferFilter:
 _COLUMNS = [t.tasks.c[f.name] for f in fields(Task)]
 _OF_TRANSFER = ("data_space", "way", "bucket", "repo_id", "repo_name")
 
+_PART_BITS = 24  # of the times of creation, as the triggers have it
+_n = t.transfer_counts.c
+_JOINED = t.transfers.join(t.tasks, t.tasks.c.id == t.transfers.c.task_id)
+_given = func.json_each(bindparam("ids")).table_valued("value")
+_SOME = Sql(
+    select(*_COLUMNS, *(t.transfers.c[n] for n in _OF_TRANSFER), t.submissions.c.params)
+    .select_from(_JOINED.join(t.submissions, t.submissions.c.task_id == t.tasks.c.id))
+    .where(t.tasks.c.id.in_(select(_given.c.value)))
+)
+_PROXIED = Sql(
+    select(t.tasks.c.id)
+    .where(t.tasks.c.execute_user != t.tasks.c.user, t.tasks.c.execute_user == bindparam("owner"))
+    .limit(1)
+)
 _ADD = Sql(upsert(t.transfers).values({c.name: bindparam(c.name) for c in t.transfers.c}).on_conflict_do_nothing())
 _EXISTS = Sql(select(t.transfers.c.task_id).where(t.transfers.c.data_space == bindparam("data_space")).limit(1))
 _FAILURES = Sql(
@@ -175,60 +189,91 @@ def exists(tx: Tx, data_space: str) -> bool:
 
 
 def page(tx: Tx, which: TransferFilter, offset: int, limit: int) -> tuple[list[Transfer], int]:
-    """Return a page of transfers, newest first, then by UUID; and the number of all that match."""
-    where = and_(*_conditions(which))
-    joined = t.transfers.join(t.tasks, t.tasks.c.id == t.transfers.c.task_id)
-    counted = joined if _asks_the_task(which) else t.transfers
-    total = tx.query(select(func.count()).select_from(counted).where(where))[0][0]
-    if offset >= total:
-        return [], total
-    wanted = (
-        select(t.transfers.c.task_id, t.transfers.c.created_at, t.tasks.c.uuid)
-        .select_from(joined)
-        .where(where)
-        .order_by(t.transfers.c.created_at.desc(), t.tasks.c.uuid)
-        .offset(offset)
-        .limit(limit)
-        .subquery()
-    )
-    rows = tx.query(
-        select(*_COLUMNS, *(t.transfers.c[n] for n in _OF_TRANSFER), t.submissions.c.params)
-        .select_from(
-            wanted.join(t.transfers, t.transfers.c.task_id == wanted.c.task_id)
-            .join(t.tasks, t.tasks.c.id == wanted.c.task_id)
-            .join(t.submissions, t.submissions.c.task_id == wanted.c.task_id)
-        )
-        .order_by(wanted.c.created_at.desc(), wanted.c.uuid)
-    )
-    return [_transfer(row) for row in rows], total
+    """Return a page of transfers, newest first, then by UUID; and the number of all that match; both of one moment."""
+    tx.connection.execute("BEGIN")
+    try:
+        parts = _parts(tx, which)
+        total = _count(tx, which) if parts is None else sum(parts.values())
+        if offset >= total or limit < 1:
+            return [], total
+        ids = _ids(tx, which, offset, min(limit, total - offset), total, parts)
+        found = {row[0]: _transfer(row) for row in tx.all(_SOME, ids=json.dumps(ids))}
+        return [found[task_id] for task_id in ids], total
+    finally:
+        tx.connection.execute("COMMIT")
 
 
-def _asks_the_task(which: TransferFilter) -> bool:
-    return which.owner is not None or which.states is not None
+def _parts(tx: Tx, which: TransferFilter) -> dict[int, int] | None:
+    """Return how many transfers match in each part of time; None when ``transfer_counts`` does not tell."""
+    if which.repo_id or which.repo_name_part or (which.owner is not None and tx.one(_PROXIED, owner=which.owner)):
+        return None
+    first = 0 if which.created_from is None else which.created_from
+    last = 1 << 62 if which.created_to is None else which.created_to
+    cut = {at >> _PART_BITS for at in (first, last)}  # in two, unless they begin or end there
+    counted = select(_n.part, func.sum(_n.n)).where(_n.n > 0, _n.data_space == which.data_space, *_kinds(which, _n, _n))
+    counted = counted.where(_n.part.between(first >> _PART_BITS, last >> _PART_BITS)).group_by(_n.part)
+    found = dict(tx.query(counted))
+    for part in cut & found.keys() if which.created_from is not None or which.created_to is not None else ():
+        found[part] = _count(tx, which, part)
+    return found
+
+
+def _count(tx: Tx, which: TransferFilter, part: int | None = None) -> int:
+    c = t.transfers.c
+    counted = select(func.count()).select_from(
+        _JOINED if which.owner is not None or which.states is not None else t.transfers
+    )
+    if part is not None:
+        counted = counted.where(c.created_at >= part << _PART_BITS, c.created_at < (part + 1) << _PART_BITS)
+    return int(tx.query(counted.where(*_conditions(which)))[0][0])
+
+
+def _ids(tx: Tx, which: TransferFilter, offset: int, take: int, total: int, parts: Mapping[int, int] | None) -> list[int]:
+    """Find a page from the nearer end, and from the part of time in which it begins where that is known."""
+    c, uuid = t.transfers.c, t.tasks.c.uuid
+    behind = total - offset - take
+    ascending = behind < offset
+    skip = min(offset, behind)
+    found = select(c.task_id).select_from(_JOINED).where(*_conditions(which))
+    for part in sorted(parts or {}, reverse=not ascending):
+        here = (parts or {})[part]
+        if skip < here:
+            edge = (part if ascending else part + 1) << _PART_BITS
+            found = found.where(c.created_at >= edge if ascending else c.created_at < edge)
+            break
+        skip -= here
+    found = found.order_by(c.created_at, uuid.desc()) if ascending else found.order_by(c.created_at.desc(), uuid)
+    ids = [row[0] for row in tx.query(found.offset(skip).limit(take))]
+    return ids[::-1] if ascending else ids
 
 
 def _conditions(which: TransferFilter) -> list[Any]:
-    c, task = t.transfers.c, t.tasks.c
-    found: list[Any] = [c.data_space == which.data_space]
+    c = t.transfers.c
+    found: list[Any] = [c.data_space == which.data_space, *_kinds(which, c, t.tasks.c)]
     if which.created_from is not None:
         found.append(c.created_at >= which.created_from)
     if which.created_to is not None:
         found.append(c.created_at <= which.created_to)
-    if which.ways is not None:
-        found.append(c.way.in_([w.value for w in which.ways]))
     if which.repo_id:
         found.append(c.repo_id == which.repo_id)
     if which.repo_name_part:
         found.append(func.instr(c.repo_name_folded, which.repo_name_part.casefold()) > 0)
+    return found
+
+
+def _kinds(which: TransferFilter, c: Any, task: Any) -> list[Any]:
+    """What ``transfer_counts`` knows, as conditions on it or on a transfer and its task."""
+    found: list[Any] = []
+    if which.ways is not None:
+        found.append(c.way.in_([w.value for w in which.ways]))
     if which.owner is not None:
-        found.append(or_(task.user == which.owner, task.execute_user == which.owner))
+        found.append(
+            task.user == which.owner if task is _n else or_(task.user == which.owner, task.execute_user == which.owner)
+        )
     if which.states is not None:
-        either = [s.value for s, ran in which.states if ran is None]
-        narrow = [
-            and_(task.state == s.value, task.attempt > 0 if ran else task.attempt == 0)
-            for s, ran in which.states
-            if ran is not None
-        ]
+        ran = task.ran == 1 if task is _n else task.attempt > 0
+        either = [s.value for s, wanted in which.states if wanted is None]
+        narrow = [and_(task.state == s.value, ran if wanted else ~ran) for s, wanted in which.states if wanted is not None]
         found.append(or_(task.state.in_(either), *narrow))
     return found
 

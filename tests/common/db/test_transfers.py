@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import sqlite3
 from dataclasses import asdict
 from pathlib import Path
@@ -13,13 +14,14 @@ from sqlalchemy import insert
 from transfer_rows import add_storage, put
 
 from common.content.profile import SINGULARITY
-from common.db import shown, tables, transfers
+from common.db import retention, shown, tables, transfers
+from common.db import tasks as store
 from common.db.database import FILE_NAME, Readers, short_write
 from common.db.migrate import upgrade
-from common.db.sql import Sql
-from common.db.transfers import TransferFilter, Way
+from common.db.sql import Sql, Tx
+from common.db.transfers import Transfer, TransferFilter, Way
 from common.storage.secrets import Secrets
-from common.task import State
+from common.task import Event, Failed, Kill, Picked, State, Succeeded, Task
 
 
 @pytest.fixture
@@ -85,3 +87,81 @@ def test_what_belongs_to_a_transfer_goes_with_its_task(data: Path) -> None:
     for table in ("transfers", "transfer_files", "shown_jobs"):
         assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
     connection.close()
+
+
+# ---- lists --------------------------------------------------------------------------------------------------------
+
+NOW, HOUR = 1_700_000_000_000, 3_600_000
+SUBMISSION = {"code": "{}", "params": "{}", "settings": "{}", "source": "{}", "labels": "[]"}
+LIVES: tuple[tuple[Event, ...], ...] = (
+    (),
+    (Kill(by="ann"),),
+    (Picked(),),
+    (Picked(), Succeeded(attempt=1)),
+    (Picked(), Failed(attempt=1, reason="no space left", may_pass=False)),
+)
+
+
+def _many(tx: Tx) -> None:
+    """Some hundred transfers within three days, some of one moment, in two data spaces."""
+    choose = random.Random(11)
+    for n in range(240):
+        user, source, target = choose.choice(("ann", "bob")), *choose.choice((("disk", "s1"), ("s1", "disk"), ("s1", "s2")))
+        at = NOW + n // 2 * HOUR // 2
+        blank = {"id": 0, "uuid": "", "exec_id": "", "creator": "IDE", "run_type": "x", "door": "linkis"}
+        names = {"user": user, "execute_user": "eve" if n % 40 == 39 else user, "executor": "transfer"}
+        new = Task(**blank, **names, **dict.fromkeys(("created_at", "queued_at", "updated_at"), at), state=State.QUEUED)
+        params = {"from": {"storage": source}, "to": {"storage": target}, "repoId": str(n % 5), "repoName": f"Data {n % 7}"}
+        params["dataSpaceId"] = choose.choice(("one", "one", "two"))
+        task = store.add(tx, new, exec_id=lambda i: f"exec-{i}", submission=SUBMISSION)
+        transfers.note(tx, task, params, default_space="s")
+        for event in choose.choice(LIVES):
+            store.apply(tx, task.id, event, at + 1000, ladder_ms=(0,))
+
+
+def _plain(found: Transfer, which: TransferFilter) -> bool:
+    task = found.task
+    return (
+        found.data_space == which.data_space
+        and which.owner in (None, task.user, task.execute_user)
+        and (which.ways is None or found.way in which.ways)
+        and (which.states is None or any(task.state is state and ran in (None, task.ran) for state, ran in which.states))
+        and which.repo_id in ("", found.repo_id)
+        and which.repo_name_part.lower() in found.repo_name.lower()
+        and (which.created_from or 0) <= task.created_at <= (which.created_to or 1 << 62)
+    )
+
+
+def _any_filter(choose: random.Random) -> TransferFilter:
+    everything = {
+        "owner": choose.choice(("ann", "bob", "eve")),
+        "ways": choose.choice(([Way.OUT], [Way.IN, Way.WITHIN])),
+        "states": [(choose.choice(list(State)), choose.choice((None, True, False))) for _ in range(choose.randint(0, 3))],
+        "repo_id": "3",
+        "repo_name_part": "DATA 2",
+        "created_from": NOW + choose.randint(-5, 70) * HOUR,
+        "created_to": NOW + choose.randint(-5, 70) * HOUR - choose.randint(0, 1),
+    }
+    some = {key: everything[key] for key in choose.sample(sorted(everything), choose.choice((0, 1, 1, 2, 3)))}
+    return TransferFilter(data_space=choose.choice(("one", "two", "none")), **some)
+
+
+def test_every_filter_and_page_shows_what_a_plain_loop_would(data: Path) -> None:
+    choose = random.Random(3)
+    with short_write(data / FILE_NAME) as tx:
+        _many(tx)
+    for forgotten in (False, True):
+        with short_write(data / FILE_NAME) as tx:
+            while forgotten and retention.forget_tasks(tx, NOW + 30 * HOUR):
+                pass
+        with Readers(data / FILE_NAME).read() as tx:
+            spaces = [TransferFilter(data_space=space) for space in ("one", "two")]
+            known = [transfer for which in spaces for transfer in transfers.page(tx, which, 0, 1000)[0]]
+            assert len(known) == tx.connection.execute("SELECT count(*) FROM transfers").fetchone()[0] > 50
+            for _ in range(100):
+                which = _any_filter(choose)
+                wanted = [x for x in known if _plain(x, which)]
+                wanted.sort(key=lambda x: (-x.task.created_at, x.task.uuid))
+                offset, limit = choose.randint(0, max(3, len(wanted))), choose.choice((1, 7, 500))
+                found = transfers.page(tx, which, offset, limit)
+                assert found == (wanted[offset : offset + limit], len(wanted)), which
