@@ -107,7 +107,7 @@ def _run(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stop.set)
     core.warm_up()
-    kernel = None if any((folder.path / "kernels").glob("*")) else _compile_kernel(folder)
+    kernel = None if any((folder.path / "kernels").glob("*.o")) else _compile_kernel(folder)
     from entrance.app import create_app  # while the fork server starts on another core
     from entrance.core.setup import services_of
 

@@ -141,7 +141,7 @@ def start_detached(settings: Settings, conf: str | None = None) -> ServiceInfo:
 
     Raises StartRefused in the service's own words when it cannot start (port taken, folder in use, database broken).
     """
-    folder = _prepare(settings)
+    folder = _prepare(settings, detached=True)
     with open(folder.log, "ab", opener=_private) as log:
         begin = log.tell()
         child = subprocess.Popen(
@@ -171,7 +171,7 @@ def answers(info: ServiceInfo) -> bool:
     return True
 
 
-def _prepare(settings: Settings) -> DataFolder:
+def _prepare(settings: Settings, *, detached: bool = False) -> DataFolder:
     """Refuse a second service, see that there is an administrator."""
     folder = DataFolder(settings.data_folder)
     folder.make()
@@ -180,6 +180,10 @@ def _prepare(settings: Settings) -> DataFolder:
         info = folder.service()
         where = f"at {info.url} " if info is not None else ""
         raise StartRefused(f"a service is running {where}with the data folder {folder.path} already (process {pid})")
+    if detached and not any((folder.path / "kernels").glob("*.o")):
+        # The first start of a service waits for the kernel: it may be compiled while the database is made.
+        kernel = [sys.executable, "-P", "-m", "common.content.kernel", "--data", str(folder.path)]
+        subprocess.Popen(kernel, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     ensure_administrator(folder)
     return folder
 

@@ -24,7 +24,7 @@ def test_a_service_answers_and_runs_small_tasks_while_the_large_fork_server_stil
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
     service = make_service()
     (service.data / "kernels").mkdir(parents=True)
-    (service.data / "kernels" / "old").touch()  # a first start would wait for the kernel, and that for numpy
+    (service.data / "kernels" / "old.o").touch()  # a first start would wait for the kernel, and that for numpy
     service.start()
 
     large = service.submit("printing")
