@@ -195,7 +195,8 @@ def page(
     tx.connection.execute("BEGIN")
     try:
         parts = _parts(tx, which) if by_end else None
-        total = _count(tx, which, by_end) if parts is None else sum(parts.values())
+        every = _ids(tx, which, by_end, None, 0, -1) if by_end and _few(tx, which) else None  # sorted in any case
+        total = len(every) if every is not None else _count(tx, which, by_end) if parts is None else sum(parts.values())
         behind = total
         if last:
             offset, after = max(0, (total - 1) // limit * limit), None
@@ -203,8 +204,10 @@ def page(
             behind = _count(tx, which, by_end, after, parts)
         take = max(0, min(limit, behind - offset))
         left = max(0, behind - offset - take)
-        ids: list[int] = []
-        if take:
+        ids: Sequence[int] = []
+        if take and every is not None and after is None:
+            ids = every[offset : offset + take]
+        elif take:
             from_the_end = left < offset
             skip = left if from_the_end else offset
             ids = _ids(tx, which, by_end, after, skip, take, ascending=from_the_end, parts=parts)
@@ -286,7 +289,7 @@ def _walk(tx: Tx, which: JobFilter, by_end: bool, after: Place | None, what: Any
     )
     if by_end:
         conditions.append(_tasks.ended_at.is_not(None))
-        if which.name is None or _of_default_name(tx, which.name):
+        if not _few(tx, which):
             found = found.with_hint(t.tasks, "INDEXED BY ix_tasks_ended_at", "sqlite")
     return found.where(*conditions)
 
@@ -348,6 +351,11 @@ def _conditions(tx: Tx, which: JobFilter) -> list[Any]:
         struck = t.shown_jobs.alias("struck").c
         found.append(~exists().where(struck.task_id == _tasks.id, struck.forgotten == literal_column("1")))
     return found
+
+
+def _few(tx: Tx, which: JobFilter) -> bool:
+    """Whether they are those of somebody's own names: found by these, and sorted."""
+    return which.name is not None and not _of_default_name(tx, which.name)
 
 
 def _of_kind(kind: str) -> Any:
