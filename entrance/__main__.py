@@ -114,9 +114,11 @@ def _run(settings: Settings) -> int:
     if kernel is not None:
         kernel.join()
     core.start()
+    app = create_app(core)
     server = make_server(
         listener,
-        create_app(core),
+        app,
+        changes=app.changes,
         connections=settings.service.connections,
         idle_seconds=settings.service.idle_seconds,
     )

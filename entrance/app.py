@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from flask import Flask, Request
+from flask import Request
 
 from entrance.console.views import make_blueprint
 from entrance.dialects.blackpearl import dialect as blackpearl
@@ -21,7 +21,7 @@ from entrance.web.guard import Guard
 from entrance.web.state import EXTENSION, Web
 
 
-def create_app(core: Core) -> Flask:
+def create_app(core: Core) -> Application:
     """Return the WSGI application of a service, with every dialect."""
     app = Application("entrance")
     app.config["MAX_CONTENT_LENGTH"] = core.settings.limits.body_bytes + 1  # werkzeug cuts there and says nothing

@@ -17,6 +17,8 @@ from flask.sessions import NullSession, SessionInterface, SessionMixin
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter, Rule
 
+from entrance.web.guard import is_change
+
 REMEMBERED_PATHS = 4096  # those that are polled, with the rules that they match
 REMEMBERED_CHARACTERS = 256  # of a path at most
 
@@ -102,6 +104,15 @@ class Application(Flask):
         rule, values = MapAdapter(self.url_map, "", "/", "", "http", path, method).match(return_rule=True)
         return rule, dict(values)
 
+    def changes(self, method: str, path: str) -> bool:
+        """Whether a request of this method, for this ``PATH_INFO``, would change something."""
+        path = _decoded(path)
+        try:
+            rule, _ = (self.matching if len(path) <= REMEMBERED_CHARACTERS else self.match)(method, path)
+        except HTTPException:
+            return False
+        return is_change(method, self.view_functions[rule.endpoint])
+
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """Return what matches the request's path, as it came but for percent-encoding."""
         if request is None:
@@ -145,4 +156,8 @@ class Application(Flask):
 
 
 def _path(environ: dict[str, Any]) -> str:
-    return environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace") or "/"
+    return _decoded(environ.get("PATH_INFO", ""))
+
+
+def _decoded(path_info: str) -> str:
+    return path_info.encode("latin-1").decode("utf-8", "replace") or "/"

@@ -45,6 +45,11 @@ def changes_state(view: View) -> View:
     return view
 
 
+def is_change(method: str, view: object) -> bool:
+    """Whether a request of this method for this view would change something."""
+    return method not in _READS or (method != "OPTIONS" and getattr(view, "changes_state", False))
+
+
 class Guard:
     """The checks of one service."""
 
@@ -67,7 +72,7 @@ class Guard:
         host = req.environ.get("HTTP_HOST")
         if host is not None and not self._our_host(host):
             raise Forbidden("the Host header names another service")
-        if self._is_change(req) and not self._from_our_side(req, host):
+        if is_change(req.method, current_app.view_functions.get(req.endpoint or "")) and not self._from_our_side(req, host):
             raise Forbidden("changes from another site are refused")
 
     def _is_our_host(self, host: str) -> bool:
@@ -83,12 +88,6 @@ class Guard:
         except ValueError:
             return False
         return True
-
-    def _is_change(self, req: Request) -> bool:
-        if req.method not in _READS:
-            return True
-        view = current_app.view_functions.get(req.endpoint or "")
-        return getattr(view, "changes_state", False) and req.method != "OPTIONS"
 
     def _from_our_side(self, req: Request, host: str | None) -> bool:
         origin = req.headers.get("Origin")

@@ -1,8 +1,9 @@
 """gevent's pywsgi with what a service on its own needs.
 
 * ``TCP_NODELAY``, and small answers in one send: head and body in two sends cost 40 ms of delayed acknowledgement each.
-* A turn for everybody: of many requests that are there at once, two are answered at each turn of the event loop. Answered
-  in one go they would hold up all else, and so would a peer whose next request is always there.
+* A turn for everybody: of many requests that are there at once, two are read and answered at each turn of the event loop.
+  Answered in one go they would hold up all else, and so would a peer whose next request is always there. Of the two one is a
+  request that changes something, if there is any: who steers does not wait behind hundreds who look, nor they behind him.
 * An idle limit, so that slow clients hold no connection for ever; event streams, which only write, live on.
 * Requests whose length could be read in two ways are refused and their connection is closed (request smuggling).
 * What is left of a body that was too large is not read to its end.
@@ -19,6 +20,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
+from urllib.parse import unquote
 
 import gevent
 from gevent import socket as sockets
@@ -112,31 +114,33 @@ def _date(second: int) -> bytes:
 
 
 class Turns:
-    """Lets those who wait go on in their order, a few at each turn of the event loop."""
+    """Lets those who wait go on, a few at each turn of the event loop: by turns one who changes and one who looks."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Waiter] = deque()
+        self._changing: deque[Waiter] = deque()
+        self._looking: deque[Waiter] = deque()
         self._gone_on = 0  # at this turn of the loop
         self._next = gevent.get_hub().loop.timer(0.0)
 
-    def wait(self) -> None:
+    def wait(self, *, changes: bool) -> None:
         """Return when it is this greenlet's turn."""
         if not self._gone_on:
             self._next.start(self._turn)
-        if self._gone_on < REQUESTS_A_TURN and not self._waiting:
+        if self._gone_on < REQUESTS_A_TURN and not self._changing and not self._looking:
             self._gone_on += 1
             return
         waiter = Waiter()
-        self._waiting.append(waiter)
+        (self._changing if changes else self._looking).append(waiter)
         waiter.get()
 
     def _turn(self) -> None:
         self._next.stop()
-        self._gone_on = min(REQUESTS_A_TURN, len(self._waiting))
+        self._gone_on = min(REQUESTS_A_TURN, len(self._changing) + len(self._looking))
         if self._gone_on:
             self._next.start(self._turn)
-        for _ in range(self._gone_on):
-            self._waiting.popleft().switch(None)
+        for number in range(self._gone_on):
+            first, second = (self._looking, self._changing) if number % 2 else (self._changing, self._looking)
+            (first or second).popleft().switch(None)
 
 
 class FairHandler(WSGIHandler):  # type: ignore[misc]
@@ -144,14 +148,33 @@ class FairHandler(WSGIHandler):  # type: ignore[misc]
 
     idle_seconds = 60
     turns: Turns
+    changes: Callable[[str, str], bool]
+    _had_turn = False
 
     def handle(self) -> None:
         self.socket.settimeout(self.idle_seconds)
         super().handle()
 
+    def handle_one_request(self) -> Any:
+        """Have the turn before the request is read, if its head is there in one piece, as a rule."""
+        try:
+            begun: bytes = b"" if self.rfile.closed else self.rfile.peek(1)
+        except OSError:
+            return None
+        self._had_turn = b"\r\n\r\n" in begun
+        if self._had_turn:
+            method, _, rest = begun.partition(b" ")
+            self._wait(method.decode("latin-1"), rest.partition(b" ")[0].decode("latin-1"))
+        return super().handle_one_request()
+
     def handle_one_response(self) -> None:
-        self.turns.wait()
+        if not self._had_turn:
+            self._wait(self.command, self.path)
         super().handle_one_response()
+
+    def _wait(self, method: str, target: str) -> None:
+        path = target.partition("?")[0]
+        self.turns.wait(changes=self.changes(method, unquote(path, "latin-1") if "%" in path else path))
 
     def _read_headers(self, lines: Any, seekable: int) -> Any:
         """Read the header lines up to the empty one (RFC 9112, section 5; folded lines are refused, as it asks).
@@ -271,9 +294,18 @@ def listen(host: str, port: int) -> sockets.socket:
 
 
 def make_server(
-    listener: sockets.socket, application: Callable[..., Any], *, connections: int, idle_seconds: int
+    listener: sockets.socket,
+    application: Callable[..., Any],
+    *,
+    changes: Callable[[str, str], bool],
+    connections: int,
+    idle_seconds: int,
 ) -> WSGIServer:
-    """Return a server for at most ``connections`` at a time; ``start``, then ``stop(timeout)`` to let requests end."""
-    handler = type("Handler", (FairHandler,), {"idle_seconds": idle_seconds, "turns": Turns()})
+    """Return a server for at most ``connections`` at a time; ``start``, then ``stop(timeout)`` to let requests end.
+
+    ``changes`` tells of a method and a path (latin-1, as WSGI has it) whether such a request would change something.
+    """
+    parts = {"idle_seconds": idle_seconds, "turns": Turns(), "changes": staticmethod(changes)}
+    handler = type("Handler", (FairHandler,), parts)
     environ = {"SERVER_NAME": listener.getsockname()[0]}  # else a name server is asked for it
     return WSGIServer(listener, application, log=None, spawn=Pool(connections), handler_class=handler, environ=environ)

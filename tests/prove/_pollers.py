@@ -1,7 +1,9 @@
 """Many clients in one cheap process: each asks for a task's status and log once a second, over a connection of its own.
 
-``python _pollers.py HOST PORT TOKEN CLIENTS SECONDS TASK...`` prints one JSON object: how many answers came, how many
-of them were errors, how many rounds came late by more than a second, and the latency of an answer in ms (p50, p99, max).
+``python _pollers.py HOST PORT TOKEN CLIENTS SETTLE SECONDS TASK...`` says ``connected`` on a line when all connections are
+there, asks for SETTLE seconds without counting, then for SECONDS, and prints one JSON object: how many answers came to what
+was asked in these, their latency in ms (p50, p99, max), and, of the whole time, how many were errors and how many rounds
+came late by more than a second.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ class Client(asyncio.Protocol):
         self._at = 0
         self._data = b""
         self._waiting: asyncio.Future[bytes] | None = None
-        self.took: list[float] = []
+        self.took: list[tuple[float, float]] = []  # when it was asked, and seconds to the answer
         self.errors = self.late = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -53,7 +55,7 @@ class Client(asyncio.Protocol):
         begin = time.monotonic()
         self._transport.write(f"GET /api/rest_j/v1/entrance/{self._task}/{path} HTTP/1.1\r\n{self._head}\r\n".encode())
         answer = await self._waiting
-        self.took.append(time.monotonic() - begin)
+        self.took.append((begin, time.monotonic() - begin))
         self.errors += not answer.startswith(b"HTTP/1.1 200")
         return answer
 
@@ -69,7 +71,7 @@ class Client(asyncio.Protocol):
             due = max(due + 1.0, time.monotonic() - 1.0)
 
 
-async def main(host: str, port: str, token: str, clients: int, seconds: float, tasks: list[str]) -> None:
+async def main(host: str, port: str, token: str, clients: int, settle: float, seconds: float, tasks: list[str]) -> None:
     head = f"Host: {host}:{port}\r\nAuthorization: Bearer {token}\r\n"
     loop = asyncio.get_running_loop()
     made = []
@@ -80,9 +82,10 @@ async def main(host: str, port: str, token: str, clients: int, seconds: float, t
             int(port),
         )
         made.append(client)
-    until = time.monotonic() + seconds
-    await asyncio.gather(*(c.run(i / clients, until) for i, c in enumerate(made)))
-    took = sorted(1000 * t for c in made for t in c.took)
+    print("connected", flush=True)
+    since = time.monotonic() + settle
+    await asyncio.gather(*(c.run(i / clients, since + seconds) for i, c in enumerate(made)))
+    took = sorted(1000 * t for c in made for at, t in c.took if at >= since)
     told = {
         "answers": len(took),
         "errors": sum(c.errors for c in made),
@@ -95,4 +98,4 @@ async def main(host: str, port: str, token: str, clients: int, seconds: float, t
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:4], int(sys.argv[4]), float(sys.argv[5]), sys.argv[6:]))
+    asyncio.run(main(*sys.argv[1:4], int(sys.argv[4]), float(sys.argv[5]), float(sys.argv[6]), sys.argv[7:]))

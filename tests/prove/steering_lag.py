@@ -19,6 +19,7 @@ from prove import Environment, Miss, claim
 from prove._client import Client
 
 CLIENTS = 500
+SETTLE_SECONDS = 5
 SECONDS = 30
 LINES_PER_SECOND = 20_000
 WRITERS = 7  # with two packs and what is submitted meanwhile they take four slots
@@ -88,25 +89,32 @@ def _submits(service: Service, stop: threading.Event, took: list[float]) -> None
     "second arrive and 500 clients poll status and log once a second",
 )
 def hub_lag(env: Environment, seed: int) -> str:
-    """The loop's lateness is counted by the service itself, a wake each 10 ms; clients are a process of their own."""
+    """The loop's lateness is counted by the service itself, a wake each 10 ms; clients are a process of their own.
+
+    All figures are of the same span, which begins when everybody has been at work for a few seconds: five hundred clients
+    that connect in the same instant are not what the claim is about. The rates are those that were reached in it.
+    """
     service = env.service(SCHEDULER__SLOTS="4", SCHEDULER__RUNNING_PER_GROUP="20").start()
     client = Client(service)
     packs = _packs(client, service, env.scratch / "packs")
     lines = LINES_PER_SECOND // WRITERS + 1
-    span = SECONDS + 15
+    span = SETTLE_SECONDS + SECONDS + 15
     writers = [client.submit("echo", {"seconds": span, "lines": lines * span}, f"W{i}") for i in range(WRITERS)]
     wait_until(lambda: all(client.status(w) == "Running" for w in writers), 20, what="the writers run")
     url = urlsplit(service.url)
     token = (service.data / "cli-token").read_text().strip()
     command = [sys.executable, str(Path(__file__).with_name("_pollers.py")), str(url.hostname), str(url.port), token]
     pollers = subprocess.Popen(
-        [*command, str(CLIENTS), str(SECONDS), *map(str, [*writers, *packs])], stdout=subprocess.PIPE, text=True
+        [*command, *map(str, [CLIENTS, SETTLE_SECONDS, SECONDS, *writers, *packs])], stdout=subprocess.PIPE, text=True
     )
+    assert pollers.stdout is not None
     stop, took = threading.Event(), list[float]()
     submits = threading.Thread(target=_submits, args=(service, stop, took))
     submits.start()
     try:
-        time.sleep(3)  # the connections are there
+        pollers.stdout.readline()  # the connections are there
+        time.sleep(SETTLE_SECONDS)
+        took.clear()
         before, cpu, began, taken = _late(service), _cpu(service.pid), time.monotonic(), _lines(service)
         said, _ = pollers.communicate(timeout=SECONDS + 120)
         seconds = time.monotonic() - began
@@ -117,16 +125,17 @@ def hub_lag(env: Environment, seed: int) -> str:
         submits.join()
         pollers.kill()
     told = json.loads(said)
-    lag, submit = _p99_ms(before, after), 1000 * _percentile(took, 0.99)
+    lag, submit, polled = _p99_ms(before, after), 1000 * _percentile(took, 0.99), told["answers"] / SECONDS
     busy = [task for task in packs if client.status(task) == "Running"]
     figure = (
-        f"loop p99 {lag:.1f} ms, submit p50 {1000 * _percentile(took, 0.5):.1f} ms p99 {submit:.1f} ms, "
-        f"{told['answers'] / SECONDS:.0f} answers/s (p50 {told['p50']:.1f} ms, p99 {told['p99']:.1f} ms, {told['errors']} "
+        f"loop p99 {lag:.1f} ms, {len(took)} submits p50 {1000 * _percentile(took, 0.5):.1f} ms p99 {submit:.1f} ms, "
+        f"{polled:.0f} answers/s (p50 {told['p50']:.1f} ms, p99 {told['p99']:.1f} ms, {told['errors']} "
         f"errors, {told['late']} late), {rate:.0f} lines/s, {len(busy)} packs ran, service {100 * load:.0f} % of a core"
     )
     for task in (*packs, *writers):
         client.call("GET", f"/entrance/{task}/kill")
-    if lag >= 20 or submit >= 50 or told["errors"] or rate < 0.95 * LINES_PER_SECOND or not busy:
+    slow = rate < 0.95 * LINES_PER_SECOND or polled < 0.95 * 2 * CLIENTS
+    if lag >= 20 or submit >= 50 or told["errors"] or slow or not busy:
         raise Miss(figure)
     return figure
 

@@ -98,3 +98,23 @@ def test_nothing_redirects(app: Flask) -> None:
         "/openapi.json/",
     ):
         assert client.get(path).status_code in (200, 401, 404), path
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "changes"),
+    [
+        ("GET", READ, False),
+        ("GET", LOGOUT, True),
+        ("OPTIONS", LOGOUT, False),
+        ("GET", "/api/rest_j/v1/entrance/7/kill", True),
+        ("GET", "/api/rest_j/v1/entrance/7/status", False),
+        ("POST", "/api/rest_j/v1/entrance/submit", True),
+        ("GET", "/nowhere/\xc3\xbc", False),
+        ("GET", "/" + "x" * 5000, False),
+    ],
+)
+def test_it_is_known_of_method_and_path_whether_a_request_would_change_something(
+    core: FakeCore, method: str, path: str, changes: bool
+) -> None:
+    app = create_app(core)
+    assert [app.changes(method, path) for _ in range(2)] == [changes] * 2

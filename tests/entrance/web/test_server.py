@@ -9,8 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+import gevent
 import pytest
 from factories import LINKIS, Service
+
+from entrance.web.server import Turns
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 SUBMIT = f"POST {LINKIS}/entrance/submit HTTP/1.1\r\nHost: localhost\r\n".encode()
@@ -128,3 +131,28 @@ def test_a_line_that_is_no_request_is_refused(shared_service: Service) -> None:
     with connected(shared_service) as connection:
         connection.sendall(b"\x16\x03\x01 hello\r\n\r\n")
         assert until_closed(connection).startswith(b"HTTP/1.1 400")
+
+
+def test_who_changes_something_does_not_wait_behind_all_who_look_nor_they_behind_him() -> None:
+    turns, order = Turns(), list[str]()
+
+    def come(name: str, changes: bool) -> None:
+        turns.wait(changes=changes)
+        order.append(name)
+
+    names = [*(f"look {n}" for n in range(6)), *(f"change {n}" for n in range(4))]
+    gevent.joinall([gevent.spawn(come, name, name.startswith("change")) for name in names])
+    assert order == [
+        *("look 0", "look 1"),  # there was room for the first two
+        *("change 0", "look 2", "change 1", "look 3", "change 2", "look 4", "change 3", "look 5"),
+    ]
+
+
+def test_a_request_whose_head_comes_in_pieces_is_answered(shared_service: Service) -> None:
+    with connected(shared_service) as connection, connected(shared_service) as other:
+        for whole in (HEALTH, HEALTH * 2):
+            for start in range(0, len(whole), 20):
+                connection.sendall(whole[start : start + 20])
+                other.sendall(HEALTH)  # its answer comes when the loop has seen the piece
+                assert one_answer(other)[0] == 200
+            assert one_answer(connection)[0] == 200
