@@ -103,13 +103,19 @@ _ADD_ATTEMPT = Sql(
 )
 _END_ATTEMPT = Sql(
     update(t.attempts)
-    .where(t.attempts.c.task_id == _p("task"), t.attempts.c.number == _p("nr"), t.attempts.c.ended_at.is_(None))
+    .where(t.attempts.c.task_id == _p("task"), t.attempts.c.number == _p("nr"), t.attempts.c.ending.is_(None))
     .values(
-        ended_at=_p("ended_at"),
+        ended_at=func.coalesce(t.attempts.c.ended_at, _p("ended_at")),
         ending=_p("ending"),
         reason=_p("reason"),
         done_at_end=_done_so_far,
     )
+)
+_said_last = select(t.progress.c.updated_at).where(t.progress.c.task_id == _p("task")).scalar_subquery()
+_HEARD_LAST = Sql(
+    update(t.attempts)
+    .where(t.attempts.c.task_id == _p("task"), t.attempts.c.number == _p("nr"), t.attempts.c.ended_at.is_(None))
+    .values(ended_at=func.max(t.attempts.c.started_at, func.min(_p("now"), func.coalesce(_said_last, 0))))
 )
 _ATTEMPT_COST = Sql(
     update(t.attempts)
@@ -579,6 +585,12 @@ def fence(tx: Tx, task_id: int, attempt: int) -> Task:
 
 def attempt_cost(tx: Tx, task_id: int, number: int, max_rss_bytes: int, cpu_seconds: float) -> None:
     tx.run(_ATTEMPT_COST, task=task_id, nr=number, max_rss_bytes=max_rss_bytes, cpu_seconds=cpu_seconds)
+
+
+def heard_last(tx: Tx, attempts: Sequence[tuple[int, int]], now: int) -> None:
+    """Let attempts (task, number) that went with an earlier life of the service have ended when they last reported: a limit
+    does not count the time in which nothing ran."""
+    tx.many(_HEARD_LAST, [{"task": task_id, "nr": number, "now": now} for task_id, number in attempts])
 
 
 def attempts(tx: Tx, task_id: int) -> list[dict[str, Any]]:

@@ -278,6 +278,7 @@ class Core:
         with self.readers.read() as tx:
             tasks = store.unfinished(tx)
         lost = [x for x in tasks if x.active]
+        self.writer.call(lambda tx: store.heard_last(tx, [(x.id, x.attempt) for x in lost], self.clock.now()))
         for start in range(0, len(lost), 500):
             self.changes.carry_out(
                 [

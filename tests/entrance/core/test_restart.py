@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -99,6 +100,27 @@ def test_a_parent_that_waits_is_left_alone_and_ends_with_its_children(lives: Cal
     life.launcher.end(life.started(child, 2))
     assert life.state(parent) is State.SUCCEEDED
     assert not any(k.task_id == parent.id for k in life.launcher.attempts)
+
+
+def test_a_time_limit_does_not_count_the_time_in_which_no_service_ran(lives: Callable[..., Any]) -> None:
+    life = lives()
+    task = life.submit(running_timeout_s=60)
+    key = life.started(task)
+    life.advance(50_000)
+    life.step(key, 1, 2)
+    life.core.intake.flush()
+    wait_until(lambda: life.service.progress(ANN, task.id).progress.done == 1)
+    life.core.writer.call(lambda tx: None)
+    life.crash()
+    life.clock.advance(7_200_000)
+    life = lives()
+    life.started(task, 2)
+    life.advance(9_000)
+    threading.Event().wait(0.05)
+    assert life.state(task) is State.RUNNING
+    life.advance(1_000)
+    life.until(task, State.TIMED_OUT)
+    assert [a.ended_at - a.started_at for a in life.service.attempts(ANN, task.id)] == [50_000, 10_000]
 
 
 def test_time_limits_count_over_attempts_and_restarts(lives: Callable[..., Any]) -> None:
