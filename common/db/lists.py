@@ -30,7 +30,7 @@ Condition = ColumnElement[bool]
 
 _PART_BITS, _SPAN_BITS = 17, 16  # as the triggers have them
 _FEW = 20_000  # tasks that are quicker read and sorted than found on a walk
-_LIST, _REASONS = "ix_tasks_list", "ix_tasks_reason"
+_LIST, _REASONS, _BY_ID = "ix_tasks_list", "ix_tasks_reason", ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +89,7 @@ class _Text:
 
 
 _c, _n, _s = t.tasks.c, t.task_counts.c, t.task_spans.c
+_child = t.tasks.alias("child")
 _COLUMNS = [_c[f.name] for f in fields(Task)]
 _COUNTS = Sql(select(_n.state, func.sum(_n.n)).where(_n.n > 0).group_by(_n.state))
 _NAMES = {name: Sql(select(_n[name]).distinct()) for name in ("user", "creator", "executor")}
@@ -101,7 +102,7 @@ def page(tx: Tx, which: TaskFilter, offset: int, limit: int, *, oldest_first: bo
     try:
         text = _text(tx, which)
         parts = None if which._named else _parts(tx, which, text)
-        total = _count(tx, _few(which)) if parts is None else sum(parts.values())
+        total = _count(tx, _few(which), _BY_ID) if parts is None else sum(parts.values())
         if offset >= total or limit < 1:
             return [], total
         take = min(limit, total - offset)
@@ -178,7 +179,7 @@ def _ids(
     parts: Mapping[int, int] | None = None,
 ) -> list[int]:
     if which._named:
-        return _walk(tx, _few(which), offset, limit, ascending)
+        return _walk(tx, _few(which), offset, limit, ascending, _BY_ID)
     if text is not None and not text.names:
         ordered = text.others if ascending else text.others[::-1]
         return list(ordered[offset : len(ordered) if limit < 0 else offset + limit])
@@ -207,7 +208,9 @@ def _walk(
 
 
 def _by(statement: Any, index: str | None) -> Any:
-    return statement if index is None else statement.with_hint(t.tasks, f"INDEXED BY {index}", "sqlite")
+    if index is None:
+        return statement
+    return statement.with_hint(t.tasks, f"INDEXED BY {index}" if index else "NOT INDEXED", "sqlite")
 
 
 def _index(tx: Tx, which: TaskFilter, text: _Text | None) -> str | None:
@@ -241,12 +244,12 @@ def _own_indexes(which: TaskFilter) -> dict[str, TaskFilter]:
 
 
 def _few(which: TaskFilter) -> list[Condition]:
-    """All that a filter says that names the tasks or their parent."""
+    """All that a filter says that names the tasks or their parent; by their ids, or the planner would take all of a user."""
     found = [*_kinds(which, _c), *_dates(which)]
     if which.ids is not None:
         found.append(_c.id.in_(list(which.ids)))
     if which.parent_id is not None:
-        found.append(_c.parent_id == which.parent_id)
+        found.append(_c.id.in_(select(_child.c.id).where(_child.c.parent_id == which.parent_id)))
     if which.text is not None:
         places = (_c.user, _c.creator, _c.executor, func.coalesce(_c.reason, ""))
         named = [] if which.named is None else [_c.id == which.named]
