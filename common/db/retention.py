@@ -68,13 +68,12 @@ def _forget(tx: Tx, find: Sql, remove: Sql, **moments: int) -> list[int]:
 def forget_tasks(tx: Tx, before: int) -> list[int]:
     """Delete tasks that ended before ``before`` (ms), children first; what belongs to them goes with them. Returns ids.
 
-    The last task of a job that is still known stays: without it a complete job would be packed again. Idempotency keys of
-    that age go too, and with the last 500 the counts of nothing.
+    The last task of a job that is still known stays: without it a complete job would be packed again. With the last tasks
+    idempotency keys of that age go too, and the counts of nothing.
     """
     ids = _forget(tx, _OLD_TASKS, _DELETE_TASK, before=before)
-    if ids:
-        tx.run(_DELETE_KEYS, before=before)
     if 0 < len(ids) < _AT_ONCE:
+        tx.run(_DELETE_KEYS, before=before)
         for strike in _STRIKE_EMPTY:
             tx.run(strike)
     return ids
