@@ -49,6 +49,7 @@ from executors.launchers.base import Attempt, AttemptKey, Ending, Limits
 NICE = 10
 OOM_SCORE = 500  # of 1000: when memory runs out, a task that uses much goes first, and the service last
 END_SECONDS = 10.0
+COLLECT_AFTER = (10_000, 20, 20)  # objects made: tasks read rows by the ten thousand, hardly any in cycles
 _DESCRIPTORS = 3
 _DEFAULT = int(signal.SIG_DFL)
 _set_signal = importlib.import_module("_signal").signal  # without its enumerations, which cost a forked process eighty pages
@@ -307,6 +308,7 @@ def main() -> NoReturn:
     _warm_up()
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
     ForkServer(control, options.instance, processes.bare_fork if options.bare else os.fork).serve()
 
 
