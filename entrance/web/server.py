@@ -33,6 +33,7 @@ SMALL_ANSWER_BYTES = 64 << 10  # sent together with the head
 MAX_DISCARDED_BYTES = 16 << 20  # read of a refused body, so that the client sees the answer
 
 REQUESTS_A_TURN = 2  # of the event loop
+CONNECTIONS_A_TURN = 8  # new ones: hundreds that come at once would hold up all else, too
 
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 64 << 10  # of one line
@@ -172,6 +173,9 @@ class FairHandler(WSGIHandler):  # type: ignore[misc]
             self._wait(self.command, self.path)
         super().handle_one_response()
 
+    def _check_http_version(self) -> bool:
+        return self.request_version == "HTTP/1.1" or bool(super()._check_http_version())
+
     def _wait(self, method: str, target: str) -> None:
         path = target.partition("?")[0]
         self.turns.wait(changes=self.changes(method, unquote(path, "latin-1") if "%" in path else path))
@@ -308,4 +312,6 @@ def make_server(
     parts = {"idle_seconds": idle_seconds, "turns": Turns(), "changes": staticmethod(changes)}
     handler = type("Handler", (FairHandler,), parts)
     environ = {"SERVER_NAME": listener.getsockname()[0]}  # else a name server is asked for it
-    return WSGIServer(listener, application, log=None, spawn=Pool(connections), handler_class=handler, environ=environ)
+    server = WSGIServer(listener, application, log=None, spawn=Pool(connections), handler_class=handler, environ=environ)
+    server.max_accept = CONNECTIONS_A_TURN
+    return server
