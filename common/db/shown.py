@@ -204,21 +204,27 @@ def page(
             behind = _count(tx, which, by_end, after, parts)
         take = max(0, min(limit, behind - offset))
         left = max(0, behind - offset - take)
-        ids: Sequence[int] = []
+        found: Sequence[int] = []
         if take and every is not None and after is None:
-            ids = every[offset : offset + take]
+            found = every[offset : offset + take]
         elif take:
             from_the_end = left < offset
             skip = left if from_the_end else offset
-            ids = _ids(tx, which, by_end, after, skip, take, ascending=from_the_end, parts=parts)
-        return Page(jobs=_jobs(tx, ids), total=total, left=left)
+            found = _ids(tx, which, by_end, after, skip, take, ascending=from_the_end, parts=parts)
+        return Page(jobs=jobs(tx, found), total=total, left=left)
     finally:
         tx.connection.execute("COMMIT")
 
 
-def some(tx: Tx, which: JobFilter, *, after: Place | None = None, limit: int = 500) -> list[ShownJob]:
-    """Return the first jobs behind a place, newest shown date first, without counting any."""
-    return _jobs(tx, _ids(tx, which, False, after, 0, limit))
+def ids(tx: Tx, which: JobFilter) -> list[int]:
+    """Return the ids of all jobs that match, newest shown date first."""
+    return _ids(tx, which, False, None, 0, -1)
+
+
+def jobs(tx: Tx, ids: Sequence[int]) -> list[ShownJob]:
+    """Return these jobs in this order, without those that are gone."""
+    found = {job.task.id: job for job in map(_job, tx.all(_SOME, ids=json.dumps(list(ids))))}
+    return [found[task_id] for task_id in ids if task_id in found]
 
 
 # ---- how many, and which ------------------------------------------------------------------------------------------
@@ -274,8 +280,8 @@ def _ids(
         found = found.order_by(at, _tasks.id)
     else:
         found = found.order_by(at.desc(), _tasks.id.desc())
-    ids = [row[0] for row in tx.query(found.offset(offset).limit(limit))]
-    return ids[::-1] if ascending else ids
+    rows = tx.query(found.offset(offset).limit(limit))
+    return [row[0] for row in (reversed(rows) if ascending else rows)]
 
 
 def _walk(tx: Tx, which: JobFilter, by_end: bool, after: Place | None, what: Any) -> Any:
@@ -292,12 +298,6 @@ def _walk(tx: Tx, which: JobFilter, by_end: bool, after: Place | None, what: Any
         if not _few(tx, which):
             found = found.with_hint(t.tasks, "INDEXED BY ix_tasks_ended_at", "sqlite")
     return found.where(*conditions)
-
-
-def _jobs(tx: Tx, ids: Sequence[int]) -> list[ShownJob]:
-    """Return these jobs in this order."""
-    found = {job.task.id: job for job in map(_job, tx.all(_SOME, ids=json.dumps(list(ids))))}
-    return [found[task_id] for task_id in ids]
 
 
 def place_of(job: ShownJob, *, by_end: bool = False) -> Place:

@@ -346,15 +346,14 @@ def _views(jobs: Sequence[ShownJob]) -> Iterator[wire.View]:
 
 
 def _all(which: JobFilter) -> Iterator[wire.View]:
-    """Yield all jobs that match, newest shown date first; nothing stays open between two pages."""
-    after: Place | None = None
-    while True:
-        with the_core().readers.read() as tx:
-            jobs = the_core().offload(partial(shown.some, tx, which, after=after, limit=_AT_ONCE))
+    """Yield all jobs that match, newest shown date first; nothing stays open between two reads."""
+    core = the_core()
+    with core.readers.read() as tx:
+        ids = core.offload(shown.ids, tx, which)
+    for start in range(0, len(ids), _AT_ONCE):
+        with core.readers.read() as tx:
+            jobs = core.offload(shown.jobs, tx, ids[start : start + _AT_ONCE])
         yield from _views(jobs)
-        if len(jobs) < _AT_ONCE:
-            return
-        after = shown.place_of(jobs[-1])
 
 
 def _forget(listing: _Listing) -> Response:
