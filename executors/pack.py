@@ -46,10 +46,10 @@ from executors.packing.line import Line
 from executors.params import Params
 from executors.preparing import CAR_COLUMNS, Ref, car_row, find_source, load_kernel, now_ms, path_of
 
-TICK_SECONDS = 0.1
-CHECKPOINT_SECONDS = (
-    0.25  # what the service was told counts when the task dies; what it has stored, each second, when it does
-)
+TICK_SECONDS = 0.05
+CHECKPOINT_SECONDS = 0.1
+"""What the service was told counts when the task dies; when the service does, what it stores once a second."""
+CHECKPOINT_PART = 0.1  # of the time, at most: where bringing it to the disk takes long, checkpoints are rarer
 SYNC_BYTES = 64 << 20
 
 
@@ -273,14 +273,14 @@ class Work:
                 reserving = reserving and _reserve(room, line)
                 self._name(names, line.ended(), line, books)
                 reached = line.reached()
-                now = time.monotonic()
+                begin = time.monotonic()
                 saved = None
-                if now >= next_checkpoint or reached.offset - synced >= SYNC_BYTES:
+                if begin >= next_checkpoint or reached.offset - synced >= SYNC_BYTES:
                     synced = reached.offset
                     saved = self._save(line, books, files)
                 if saved is not None:
-                    books, next_checkpoint = saved, now + CHECKPOINT_SECONDS
-                    self._give_rows(names)
+                    end = time.monotonic()
+                    books, next_checkpoint = saved, end + max(CHECKPOINT_SECONDS, (end - begin) / CHECKPOINT_PART)
                 self._step(reached.payload, saved)
                 line.staff(ctx.cores)
             self._name(names, line.ended(), line, books)
@@ -290,18 +290,18 @@ class Work:
         return books
 
     def _name(self, names: Names, parts: Iterable[JobRange], line: Line, books: Books) -> None:
-        """Name ranges that the line has reached; rows of very many go with the last checkpoint, ``books``."""
+        """Name ranges that the line has reached; rows go in batches with the last checkpoint, ``books``.
+
+        Another attempt gives them all again, those of ranges before its checkpoint too.
+        """
         parts = iter(parts)
-        while some := list(islice(parts, BATCH_ROWS // 2)):
+        while some := list(islice(parts, BATCH_ROWS // 4)):
             reached = line.reached()
             names.add(some, reached.blocks)
             if names.full:
-                self._give_rows(names)
+                for table, rows in names.take_rows().items():
+                    self._ctx.rows(table, rows, TABLE_COLUMNS[table])
                 self._step(reached.payload, books)
-
-    def _give_rows(self, names: Names) -> None:
-        for table, rows in names.take_rows().items():
-            self._ctx.rows(table, rows, TABLE_COLUMNS[table])
 
     def _save(self, line: Line, books: Books, files: Files) -> Books | None:
         """Sync what the line has made; return the checkpoint that follows, None when it would be the last one again."""

@@ -1,8 +1,8 @@
 """The CIDs of a pack's ranges and files as catalogue rows, and the index of its CAR.
 
-Both follow from the ranges and the journal, beside the hashing, as far as that has come; memory holds what was named since
-the last checkpoint. A file of one range is complete with it; one of several is noted as *spanning* and completed when the
-CAR is published that brings the last.
+Both follow from the ranges and the journal, beside the hashing, as far as that has come; memory holds one batch of rows. A
+file of one range is complete with it; one of several is noted as *spanning* and completed when the CAR is published that
+brings the last.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from executors.packing.journal import Journal, JournalReader
 from executors.packing.layout import leaf_head
 from executors.packing.trees import range_nodes, save_tops
 
-BATCH_ROWS = 4_000
+BATCH_ROWS = 6_000
 TABLE_COLUMNS = {
     "range_cids": ("range_id", "car_id", "cid", "tops"),
     "file_cids": ("file_id", "car_id", "cid", "tsize"),
@@ -63,7 +63,7 @@ class Names:
 
     @property
     def full(self) -> bool:
-        """Whether there are as many rows as one checkpoint should carry."""
+        """Whether there are as many rows as should be handed over at once."""
         return sum(map(len, self._rows.values())) >= BATCH_ROWS
 
     def take_rows(self) -> dict[str, list[Sequence[Any]]]:
