@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from sqlalchemy import and_, bindparam, case, exists, false, func, literal, literal_column, null, or_, select, true, tuple_
@@ -232,13 +232,19 @@ def jobs(tx: Tx, ids: Sequence[int]) -> list[ShownJob]:
 
 def _parts(tx: Tx, which: JobFilter) -> dict[int, int] | None:
     """Return how many jobs ended in each part of time, of those that match; None when ``end_counts`` does not tell."""
-    plain = JobFilter(states=which.states, owner=which.owner, user=which.user, remembered=True)
-    if which != plain or (which.owner is not None and tx.one(_ANY_PROXIED, owner=which.owner)):
+    known = replace(which, states=(), owner=None, user=None, kind=None, level=None)
+    if known != JobFilter(states=(), remembered=True) or (
+        which.owner is not None and tx.one(_ANY_PROXIED, owner=which.owner)
+    ):
         return None
     counted = select(_ends.part, func.sum(_ends.n)).where(_ends.n > 0, _ends.state.in_(_words(which)))
     for name in (which.owner, which.user):
         if name is not None:
             counted = counted.where(_ends.user == name)
+    if which.kind is not None:
+        counted = counted.where(_ends.kind == which.kind)
+    if which.level is not None:
+        counted = counted.where(_ends.level == int(which.level))
     return dict(tx.query(counted.group_by(_ends.part)))
 
 
@@ -360,14 +366,13 @@ def _few(tx: Tx, which: JobFilter) -> bool:
 
 def _of_kind(kind: str) -> Any:
     """The jobs of a kind, without a look at what lies beside most of them."""
-    ways = {k: [way.value for way, of in KINDS_OF_WAYS.items() if of == k] for k in set(KINDS_OF_WAYS.values())}
+    ways = [way.value for way, of in KINDS_OF_WAYS.items() if (of == kind) == (kind != OTHER_KIND)]
+    moved = t.transfers.alias("moved").c
+    transfer = exists().where(moved.task_id == _tasks.id, moved.way.in_(ways)) if ways else false()
+    if kind == OTHER_KIND:
+        return and_(_tasks.executor.not_in(list(KINDS_OF_EXECUTORS)), ~transfer)
     executors = [name for name, of in KINDS_OF_EXECUTORS.items() if of == kind]
-    if kind != OTHER_KIND:
-        transfers = _tasks.id.in_(select(t.transfers.c.task_id).where(t.transfers.c.way.in_(ways.get(kind, []))))
-        return or_(transfers, _tasks.executor.in_(executors)) if executors else transfers
-    others = [way for k, some in ways.items() if k != kind for way in some]
-    not_here = _tasks.id.not_in(select(t.transfers.c.task_id).where(t.transfers.c.way.in_(others)))
-    return and_(_tasks.executor.not_in(list(KINDS_OF_EXECUTORS)), not_here)
+    return or_(transfer, _tasks.executor.in_(executors)) if executors else transfer
 
 
 def _of_default_name(tx: Tx, name: str) -> list[Any]:

@@ -171,12 +171,14 @@ task_spans = Table(  # between which dates the tasks of a part of the ids were c
     Column("newest", Int, nullable=False),
 )
 
-end_counts = Table(  # how many tasks ended when; without those struck from lists; kept by triggers (migration 0006)
+end_counts = Table(  # how many tasks ended when; without those struck from lists; kept by triggers (migration 0008)
     "end_counts",
     metadata,
     Column("part", Int, primary_key=True, autoincrement=False),  # of time: 2^24 ms, four and a half hours each
     Column("state", Text, primary_key=True),
     Column("user", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),  # as BlackPearl has it: PUT, GET, VERIFY
+    Column("level", Integer, primary_key=True, autoincrement=False),  # of the priority
     Column("n", Int, nullable=False),
     sqlite_with_rowid=False,
 )

@@ -41,6 +41,8 @@ def jobs(tx: Tx) -> list[ShownJob]:
         task = store.add(tx, new, exec_id=lambda i: f"exec-{i}", submission=SUBMISSION)
         if executor == "transfer":
             transfers.note(tx, task, {"from": {"storage": "a"}, "to": {"storage": f"b{n % 2}"}}, default_space="s")
+            if n % 3 == 0:
+                tx.connection.execute("UPDATE transfers SET way = 'in' WHERE task_id = ?", (task.id,))
         if n % 5 == 0:
             shown.set_shown(tx, task.id, name=choose.choice(("one", "Two", "PUT by ann")))
         if n % 7 == 0:

@@ -53,6 +53,11 @@ def upgrade() -> None:
     )
     op.create_index("ix_tasks_proxied", "tasks", ["execute_user"], sqlite_where=sa.text("execute_user != user"))
     op.create_index("ix_shown_jobs_forgotten", "shown_jobs", ["task_id"], sqlite_where=sa.text("forgotten = 1"))
+    make_counts()
+
+
+def make_counts() -> None:
+    """Make the table, fill it, and keep it by triggers."""
     op.create_table(
         "end_counts",
         sa.Column("part", _INT, autoincrement=False, nullable=False),
