@@ -24,6 +24,7 @@ from common.task import OPEN, Priority, State, Task
 
 NO_BUCKET = "-"
 
+# The triggers of migration 0008 say the same.
 KINDS_OF_WAYS: Mapping[Way, str] = {Way.OUT: "PUT", Way.IN: "GET", Way.WITHIN: "PUT"}
 KINDS_OF_EXECUTORS: Mapping[str, str] = {"scan": "VERIFY", "verify": "VERIFY"}
 OTHER_KIND = "PUT"
