@@ -302,8 +302,8 @@ def _walk(tx: Tx, which: JobFilter, by_end: bool, after: Place | None, what: Any
     )
     if by_end:
         conditions.append(_tasks.ended_at.is_not(None))
-        if not _few(tx, which):
-            found = found.with_hint(t.tasks, "INDEXED BY ix_tasks_ended_at", "sqlite")
+        hint = "NOT INDEXED" if _few(tx, which) else "INDEXED BY ix_tasks_ended_at"
+        found = found.with_hint(t.tasks, hint, "sqlite")
     return found.where(*conditions)
 
 
