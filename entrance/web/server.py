@@ -33,7 +33,6 @@ SMALL_ANSWER_BYTES = 64 << 10  # sent together with the head
 MAX_DISCARDED_BYTES = 16 << 20  # read of a refused body, so that the client sees the answer
 
 REQUESTS_A_TURN = 2  # of the event loop
-CONNECTIONS_A_TURN = 8  # new ones: hundreds that come at once would hold up all else, too
 
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 64 << 10  # of one line
@@ -312,6 +311,4 @@ def make_server(
     parts = {"idle_seconds": idle_seconds, "turns": Turns(), "changes": staticmethod(changes)}
     handler = type("Handler", (FairHandler,), parts)
     environ = {"SERVER_NAME": listener.getsockname()[0]}  # else a name server is asked for it
-    server = WSGIServer(listener, application, log=None, spawn=Pool(connections), handler_class=handler, environ=environ)
-    server.max_accept = CONNECTIONS_A_TURN
-    return server
+    return WSGIServer(listener, application, log=None, spawn=Pool(connections), handler_class=handler, environ=environ)
