@@ -65,7 +65,7 @@ def million_tasks(env: Environment, seed: int) -> str:
     service.start()
     empty, full = _submits(env, service)
     lists, slowest = _ask(service, dict(_lists(service, random.Random(seed))))
-    others, _ = _ask(service, _other_doors(), 3)
+    others, _ = _ask(service, _other_doors(), ASKED)
     status = Path(f"/proc/{service.pid}/status").read_text()
     rss, peak = (int(re.findall(rf"{key}:\s+(\d+) kB", status)[0]) // 1024 for key in ("VmRSS", "VmHWM"))
     service.stop()
@@ -156,7 +156,9 @@ def _other_doors() -> dict[str, str]:
         "active_job": "/_rest_/active_job",
         "completed_job": "/_rest_/completed_job",
         "completed_job last": "/_rest_/completed_job?last_page",
+        "completed_job middle": f"/_rest_/completed_job?page_offset={TASKS * 9 // 20}",
         "canceled_job": "/_rest_/canceled_job",
+        "canceled_job last": "/_rest_/canceled_job?last_page",
         "completed_job of a name": "/_rest_/completed_job?name=job%25",
         "job": "/_rest_/job",
         "SenseCore": f"/v2/dataSpaces/{_million.SPACE}/task:list",
