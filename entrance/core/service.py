@@ -62,7 +62,7 @@ from entrance.core.model import (
 from entrance.core.signs import SignsOfLife
 from entrance.core.variables import substituted
 from executors import registry
-from executors.base import Executor, Progress
+from executors.base import Progress
 from executors.launchers.base import Sample
 
 Ref = int | str
@@ -93,12 +93,11 @@ class TaskService:
         signs: SignsOfLife,
         offload: Callable[..., Any],
     ) -> None:
-        self._offload, self._signs = offload, signs  # the first for what reads many rows, or imports
+        self._offload, self._signs = offload, signs  # the first for what reads many rows
         self._readers, self._writer, self._changes, self._dispatcher = readers, writer, changes, dispatcher
         self._intake, self._logs, self._hooks, self._clock, self._instance = intake, logs, hooks, clock, instance
         self._waiting_per_group, self._waiting_per_user = waiting_per_group, waiting_per_user
         self._max_retries = max_retries
-        self._kinds: dict[str, Executor] = {}
         self._accepting: Counter[tuple[str, str]] = Counter()  # submissions that are being stored, by user and group
         self.online = True
         self.closing = False
@@ -112,7 +111,7 @@ class TaskService:
         """
         if not self.online:
             return self._first_answer(caller, submission, Draining())
-        executor = self._kind(submission.executor)
+        executor = registry.get(submission.executor)
         params = registry.load_params(executor, dict(submission.params))
         now = self._clock.now()
         new = Task(
@@ -148,13 +147,6 @@ class TaskService:
             if not self._accepting[place]:
                 del self._accepting[place]
 
-    def _kind(self, name: str) -> Executor:
-        """Return an executor. Its module is imported when it is first wanted: some bring many others."""
-        kind = self._kinds.get(name)
-        if kind is None:
-            kind = self._kinds[name] = self._offload(registry.get, name)
-        return kind
-
     def _room(self, new: Task) -> bool:
         """Whether one more may wait: in its group, and of its user, who could name a new creator for each task."""
         scheduler = self._dispatcher.scheduler
@@ -179,7 +171,7 @@ class TaskService:
         gets one task from it.
         """
         parent = asking.task
-        kind = self._kind(executor)
+        kind = registry.get(executor)
         loaded = registry.load_params(kind, dict(params))
         now = self._clock.now()
         detached = parent.door == "singularity"
@@ -416,9 +408,9 @@ class TaskService:
         if found is None:
             return ResultPage(columns=(), rows=(), total=0)
         if long is not None:
-            return ResultPage(columns=self._kind(task.executor).columns, rows=long[0], total=long[1])
+            return ResultPage(columns=registry.get(task.executor).columns, rows=long[0], total=long[1])
         rows = json.loads(zlib.decompress(found[1]))
-        return ResultPage(columns=self._kind(task.executor).columns, rows=rows[offset : offset + limit], total=found[0])
+        return ResultPage(columns=registry.get(task.executor).columns, rows=rows[offset : offset + limit], total=found[0])
 
     def children(self, caller: Caller, ref: Ref, offset: int = 0, limit: int = 500) -> TaskPage:
         """A page of the tasks right below one, oldest first."""
@@ -489,7 +481,7 @@ class TaskService:
                 "schema": registry.json_schema(e),
                 "columns": [asdict(c) for c in e.columns],
             }
-            for e in self._offload(registry.load_all)
+            for e in registry.load_all()
         ]
 
     # ---- steer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -65,11 +64,11 @@ class Services:
     @property
     def content(self) -> ContentService:
         """The bytes of pieces and files."""
-        # Not before it is asked for, and in a native thread: with it comes numpy, which takes a tenth of a start.
-        made: ContentService = self.data.offload(import_module, "entrance.core.content").ContentService(
-            data=self.data, database=self.data_folder / FILE_NAME
-        )
-        return made
+        # Not before it is asked for: with it comes numpy, which takes a tenth of a start. Not in a native thread either: the
+        # locks of the import system are greenlets' here, and a thread and the event loop that meet there may wait for ever.
+        from entrance.core.content import ContentService
+
+        return ContentService(data=self.data, database=self.data_folder / FILE_NAME)
 
 
 def services_of(core: Parts) -> Services:
