@@ -2,7 +2,7 @@
 
 The work is done by ``packing``: the layout is planned, threads make batches of it, and this module keeps the books. It
 syncs and names ranges and files beside the hashing, speaks of synced bytes only in its checkpoints, and at the end writes
-the index and publishes all with one commit. Another attempt goes on at the last slab border, so at most a second or two is
+the index and publishes all with one commit. Another attempt goes on at the last slab border, so a fraction of a second is
 done again, and bytes never differ. Source of the rules: sections 5.5 to 5.7 of the Singularity contract.
 
 A job that has failed before leaves out what is no longer there and what a newer version has taken the place of: a scan has
