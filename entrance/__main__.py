@@ -6,14 +6,12 @@ broken writer ends the service with status 70.
 """
 
 import gc
-from importlib import metadata
 
-from gevent import monkey
+from gevent import events, monkey
 
 gc.disable()  # until the service answers: what is made before stays
-_entry_points, metadata.entry_points = metadata.entry_points, lambda **_: ()  # type: ignore[assignment]
-monkey.patch_all()  # asks 25 times which packages want to hear of it, and the metadata of all of them are read each time
-metadata.entry_points = _entry_points
+events.notify_and_call_entry_points = events.notify  # else the metadata of all packages are read 25 times for plug-ins
+monkey.patch_all()
 
 import argparse
 import json
