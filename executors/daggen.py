@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar
 
@@ -127,16 +127,17 @@ class Export:
         there = set(pages(lambda a, n: catalogue.data_car_ids(source, a, n), 0, lambda r: r))
         unexported = pages(lambda a, n: catalogue.unexported(source, a, n), 0, lambda c: c.id)
         fresh = {car.id: car.job_id for car in unexported if car.id in there}
-        if scratch.open(ctx.checkpoint, basis) and self._cars() <= there and self._cars("fresh") <= fresh.keys():
+        if scratch.open(ctx.checkpoint, basis) and self._known(there, fresh):
             return
         if ctx.checkpoint is not None:
             ctx.log("what an earlier attempt has made does not fit any more: the work starts over", "WARN")
         scratch.create(basis, ((car, car in fresh, fresh.get(car)) for car in sorted(there)))
         ctx.step(0, 0, scratch.place.mark)
 
-    def _cars(self, which: str = "TRUE") -> set[int]:
-        """Return the ids of the CARs that this is about, all or those in no DAG CAR yet."""
-        return {row[0] for row in self._scratch.db.execute(f"SELECT id FROM cars WHERE {which}")}  # noqa: S608 - ours
+    def _known(self, there: Collection[int], fresh: Collection[int]) -> bool:
+        """Whether all CARs that this is about are ``there``, and those in no DAG CAR yet are still ``fresh``."""
+        cars = self._scratch.db.execute("SELECT id, fresh FROM cars")
+        return all(car in (fresh if is_fresh else there) for car, is_fresh in cars)
 
     # ---- which folders
 
@@ -185,7 +186,7 @@ class Export:
             catalogue=self._catalogue,
             preparation=self._preparation,
             split=self._split,
-            cars=self._cars(),
+            cars={car for (car,) in self._scratch.db.execute("SELECT id FROM cars")},
             scratch=self._scratch,
             spill_folder=self._ctx.workdir,
             tick=self._tick,
@@ -281,7 +282,8 @@ class Export:
                 self._count_rows()
                 rows = []
         exported_columns = ("car_id", "attachment_id", "dag_car_id")
-        exported = [(car, self._source.id, car_id) for car in sorted(self._cars("fresh"))]
+        fresh = self._scratch.db.execute("SELECT id FROM cars WHERE fresh ORDER BY id")
+        exported = [(car, self._source.id, car_id) for (car,) in fresh]
         while len(exported) > BATCH_ROWS:
             self._ctx.rows("exported", exported[:BATCH_ROWS], exported_columns)
             self._count_rows()

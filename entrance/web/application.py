@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from flask import Flask, Request, Response
 from flask.ctx import RequestContext
@@ -142,8 +142,8 @@ class Application(Flask):
         return self.process_response(rv if isinstance(rv, Response) else self.make_response(rv))
 
     def process_response(self, response: Response) -> Response:
-        for function in request_ctx._after_request_functions:
-            response = function(response)  # type: ignore[assignment]
+        for after in request_ctx._after_request_functions:
+            response = cast(Response, after(response))
         for after in reversed(self.after_request_funcs.get(None, [])):
             response = after(response)
         return response

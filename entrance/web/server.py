@@ -255,8 +255,8 @@ class FairHandler(WSGIHandler):  # type: ignore[misc]
                 body.content_length = min(body.content_length, body.position + MAX_DISCARDED_BYTES)
         code = int(status.partition(" ")[0])
         if exc_info is not None or code in _BODILESS or self.request_version != "HTTP/1.1":
-            write: Callable[..., None] = super().start_response(status, headers, exc_info)
-            return write
+            super().start_response(status, headers, exc_info)
+            return self._write_more
         self._orig_status, self.code = status, code
         self.status = _sent(status)
         self.provided_date = self.provided_content_length = None
@@ -275,7 +275,10 @@ class FairHandler(WSGIHandler):  # type: ignore[misc]
             date = _date(int(time.time()))
             self.provided_date = date.decode()
             sent.append((b"Date", date))
-        return self.write  # type: ignore[no-any-return]
+        return self._write_more
+
+    def _write_more(self, data: bytes) -> None:
+        self.write(data)
 
     def log_request(self) -> None:
         """Nothing: requests are not logged."""

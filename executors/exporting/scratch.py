@@ -17,7 +17,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO
 
@@ -39,6 +39,10 @@ CREATE TABLE cars (id INTEGER PRIMARY KEY, fresh INTEGER, job INTEGER, after INT
 CREATE TABLE folders (id INTEGER PRIMARY KEY, depth INTEGER, cid BLOB, tsize INTEGER);
 CREATE TABLE blocks (folder INTEGER, kind INTEGER, cid BLOB, at INTEGER, length INTEGER, PRIMARY KEY (folder, kind, cid))
     WITHOUT ROWID;
+"""
+_KEEP_PLACE = """
+UPDATE place SET mark = :mark, basis = :basis, depth = :depth, folder = :folder, car_id = :car_id, output = :output,
+    slabs = :slabs
 """
 
 
@@ -107,8 +111,7 @@ class Scratch:
         """Keep all that is done, and the place as it is now."""
         self._data.flush()
         os.fdatasync(self._data.fileno())
-        names = ", ".join(f"{field.name} = ?" for field in fields(Place))
-        self.db.execute(f"UPDATE place SET {names}", astuple(self.place))  # noqa: S608 - names of fields
+        self.db.execute(_KEEP_PLACE, asdict(self.place))
         self.db.execute("COMMIT")
         self.db.execute("BEGIN")
 
