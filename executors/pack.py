@@ -266,9 +266,9 @@ class Work:
         next_checkpoint = time.monotonic() + CHECKPOINT_SECONDS
         synced = books.cursor.offset
         reserving = room is not None
-        line.staff(ctx.cores)
         try:
             self._name(names, self._ranges_before(books.cursor), line, books)
+            line.staff(ctx.cores)  # from here on the catalogue is read by its threads
             while not line.wait(0 if reserving else TICK_SECONDS):
                 reserving = reserving and _reserve(room, line)
                 self._name(names, line.ended(), line, books)
