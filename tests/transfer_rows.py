@@ -6,10 +6,11 @@ import json
 import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import bindparam, insert, update
 
 from common.db import tables, tasks, transfers
 from common.db.database import FILE_NAME, short_write
@@ -18,6 +19,7 @@ from common.storage.secrets import Secrets
 from common.task import State, Task
 
 _STORAGES = Sql(insert(tables.storages))
+_END = Sql(update(tables.tasks).where(tables.tasks.c.id == bindparam("id_")).values(ended_at=bindparam("ended_at")))
 
 
 def add_storage(
@@ -104,7 +106,6 @@ def put(
         attempt=attempt if attempt is not None else 0 if never_ran else 1,
         created_at=at,
         queued_at=at,
-        ended_at=at + 1000 if state.final else None,
         updated_at=at,
         reason=reason,
     )
@@ -112,6 +113,9 @@ def put(
     stored = {"code": "{}", "params": json.dumps(params), "settings": "{}", "source": "{}", "labels": "[]"}
     task = tasks.add(tx, new, exec_id=lambda n: f"TEST_{user}_transfer_{n}", submission=stored, who=user)
     transfers.note(tx, task, params, default_space="default")
+    if state.final:  # a task ends after it was noted
+        task = replace(task, ended_at=at + 1000)
+        tx.run(_END, id_=task.id, ended_at=task.ended_at)
     return task
 
 
