@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -54,7 +55,8 @@ def _service_options(command: F) -> F:
 def serve(env: Env, host: str | None, port: int | None, conf: str | None) -> None:
     """Run the service in the foreground, until SIGTERM or Ctrl-C."""
     settings = env.settings(conf, host=host, port=port)
-    folder = _prepare(settings)
+    folder = _free_folder(settings)
+    ensure_administrator(folder)
     command = _command(folder, settings, conf)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -141,22 +143,27 @@ def start_detached(settings: Settings, conf: str | None = None) -> ServiceInfo:
 
     Raises StartRefused in the service's own words when it cannot start (port taken, folder in use, database broken).
     """
-    folder = _prepare(settings, detached=True)
-    with open(folder.log, "ab", opener=_private) as log:
-        begin = log.tell()
-        child = subprocess.Popen(
-            _command(folder, settings, conf),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=folder.path,
-            start_new_session=True,
-        )
+    folder = _free_folder(settings)
+    begun = _compile_kernel(folder)
     try:
+        ensure_administrator(folder)
+        with open(folder.log, "ab", opener=_private) as log:
+            begin = log.tell()
+            child = subprocess.Popen(
+                _command(folder, settings, conf),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=folder.path,
+                start_new_session=True,
+            )
+        begun.append(child)
         return _wait_for(folder, child, begin)
     except BaseException:
-        if child.poll() is None:
-            child.terminate()
+        for process in begun:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(1.0)
         raise
 
 
@@ -171,8 +178,8 @@ def answers(info: ServiceInfo) -> bool:
     return True
 
 
-def _prepare(settings: Settings, *, detached: bool = False) -> DataFolder:
-    """Refuse a second service, see that there is an administrator."""
+def _free_folder(settings: Settings) -> DataFolder:
+    """Return the data folder; refuse a second service."""
     folder = DataFolder(settings.data_folder)
     folder.make()
     pid = find_service(folder)
@@ -180,12 +187,15 @@ def _prepare(settings: Settings, *, detached: bool = False) -> DataFolder:
         info = folder.service()
         where = f"at {info.url} " if info is not None else ""
         raise StartRefused(f"a service is running {where}with the data folder {folder.path} already (process {pid})")
-    if detached and not any((folder.path / "kernels").glob("*.o")):
-        # The first start of a service waits for the kernel: it may be compiled while the database is made.
-        kernel = [sys.executable, "-P", "-m", "common.content.kernel", "--data", str(folder.path)]
-        subprocess.Popen(kernel, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    ensure_administrator(folder)
     return folder
+
+
+def _compile_kernel(folder: DataFolder) -> list[subprocess.Popen[bytes]]:
+    """The first start of a service waits for the kernel: compile it while the database is made. Return what does it."""
+    if any((folder.path / "kernels").glob("*.o")):
+        return []
+    command = [sys.executable, "-P", "-m", "common.content.kernel", "--data", str(folder.path)]
+    return [subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)]
 
 
 def _command(folder: DataFolder, settings: Settings, conf: str | None) -> list[str]:
