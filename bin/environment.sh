@@ -79,10 +79,15 @@ set_up() {
     local pip=("$python" -m pip install -q --disable-pip-version-check --no-input) extras=fast
     if [[ $purpose == test ]]; then extras=fast,test; fi
     # without a ready-made compiler package the project still works, only slower
-    "${pip[@]}" --only-binary=llvmlite -e ".[$extras]" 2>.venv/install.log && { stamp_run "$purpose"; return 0; }
+    "${pip[@]}" --only-binary=llvmlite -e ".[$extras]" 2>.venv/install.log && { compile_kernel; stamp_run "$purpose"; return 0; }
     echo "entrance: the extra \"fast\" could not be installed here (.venv/install.log says why); going on without it"
     if [[ $purpose == test ]]; then "${pip[@]}" -e ".[test]" || return 1; else "${pip[@]}" -e . || return 1; fi
     stamp_run "$purpose"
+}
+
+# So that the first start of a service in a new data folder need not; it does where this could not.
+compile_kernel() {
+    "$python" -P -m common.content.kernel --installation >/dev/null 2>>.venv/install.log || true
 }
 
 # An environment that is ready for the tests is ready to run.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +24,9 @@ from common.content.kernel.base import (
 )
 from common.content.kernel.jit import Host, Target
 from common.content.kernel.portable import hash_slots
+
+INSTALLED = Path(sys.prefix) / "share" / "entrance" / "kernels"
+"""Folder of the kernels that were compiled when the Python environment was made."""
 
 LANES = 16
 """Messages that ``leaves`` hashes side by side."""
@@ -45,12 +49,12 @@ class Tier:
         return self.needs <= host.features
 
     def code(self, host: Host, cache_dir: Path | None, *, compile: bool) -> bytes | None:
-        """Return the object code from the cache, or compiled and then cached when ``compile`` is set, or None."""
+        """Return the object code from the cache, or None; with ``compile`` the installation's, or compiled."""
         ir, target = self.ir(host), self.target(host)
         path = None if cache_dir is None else jit.cache_path(cache_dir, self.name, ir, target)
         code = None if path is None else jit.read_cached(path)
         if code is None and compile:
-            code = jit.compile_object(ir, target)
+            code = jit.read_cached(jit.cache_path(INSTALLED, self.name, ir, target)) or jit.compile_object(ir, target)
             if path is not None:
                 jit.write_cached(path, code)
         return code

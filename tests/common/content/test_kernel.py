@@ -227,6 +227,17 @@ def test_what_was_compiled_is_loaded_from_the_cache(compiled: Path, monkeypatch:
 
 
 @needs_native
+def test_the_kernel_of_the_installation_is_taken_and_kept(
+    compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "INSTALLED", compiled)
+    monkeypatch.setattr(jit, "compile_object", lambda *_: pytest.fail("compiled again"))
+    tier, folder = tier_of(compiled), tmp_path / "kernels"
+    assert kernel.load(folder, tier=tier, compile=True).description.tier == tier
+    assert [file.read_bytes() for file in folder.iterdir()] == [file.read_bytes() for file in compiled.iterdir()]
+
+
+@needs_native
 @pytest.mark.parametrize("at", [0, 40, -1])
 def test_a_damaged_file_is_not_used_and_compiled_again(compiled: Path, at: int) -> None:
     (file,) = compiled.iterdir()
