@@ -414,12 +414,12 @@ def carry_out_pairs(offload: Callable[..., Any], pairs: Sequence[tuple[int, str,
         for pair, temporary, final in pairs:
             try:
                 with suppress(FileNotFoundError):
-                    os.replace(temporary, final)  # noqa: PTH105 - names may be any bytes
-                if not os.path.exists(final):  # noqa: PTH110
+                    Path(temporary).replace(final)
+                if not Path(final).exists():
                     raise FileNotFoundError(2, "the file has vanished")
-                folders.add(os.path.dirname(final))  # noqa: PTH120
+                folders.add(Path(final).parent)
             except OSError as error:
-                failed[pair] = f"{os.path.basename(final)}: {error.strerror}"  # noqa: PTH119
+                failed[pair] = f"{Path(final).name}: {error.strerror}"
         for folder in folders:
             fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             try:

@@ -22,23 +22,10 @@ from entrance.web.errors import WrongMethod, from_bug, from_http
 RETRY_SECONDS = 5  # what a client may wait while the service takes no tasks
 
 
-class _Api(Api):  # type: ignore[misc]
-    """One dialect's document. Error handlers belong to the application (``ErrorDesk``), not to the last Api made."""
-
-    def _register_error_handlers(self) -> None:
-        """Leave errors to ``ErrorDesk``."""
-
-    def _register_doc_blueprint(self) -> None:
-        """Leave documents to ``entrance.web.ops``."""
-
-
 def describe(app: Flask, dialect: Dialect) -> bytes:
     """Return the OpenAPI document of a dialect of this application, as JSON. Computes for 50 ms."""
-    prefix = dialect.name.upper()
-    app.config[f"{prefix}_API_TITLE"] = dialect.title
-    app.config[f"{prefix}_API_VERSION"] = "v1"
-    app.config[f"{prefix}_OPENAPI_VERSION"] = "3.0.3"
-    api = _Api(app, config_prefix=prefix)
+    desk = Flask(dialect.name)  # flask-smorest's handlers of errors go there: ours are those of ``ErrorDesk``
+    api = Api(desk, spec_kwargs={"title": dialect.title, "version": "v1", "openapi_version": "3.0.3"})
     for blueprint in dialect.blueprints:
         blueprint.register_views_in_doc(api, app, api.spec, name=blueprint.name, parameters=None)
         api.spec.tag({"name": blueprint.name, "description": blueprint.description})

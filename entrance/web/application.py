@@ -15,7 +15,7 @@ from flask.ctx import RequestContext
 from flask.globals import request_ctx
 from flask.sessions import NullSession, SessionInterface, SessionMixin
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import MapAdapter, Rule
+from werkzeug.routing import MapAdapter, Rule, ValidationError
 
 from entrance.web.guard import is_change
 
@@ -43,7 +43,8 @@ class _Rule(Rule):
 
 
 def _no_url(*_: Any, **__: Any) -> NoReturn:
-    raise NotImplementedError("this application makes no URLs")
+    """Say, as werkzeug's own builders do, that there is none: who asks for a URL gets its ``BuildError``."""
+    raise ValidationError
 
 
 class _Context(RequestContext):

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO
@@ -69,6 +69,7 @@ class Scratch:
         self.place: Place
         self._data: IO[bytes]
         self._end = 0
+        self._files = ExitStack()
 
     @property
     def names(self) -> list[str]:
@@ -85,10 +86,10 @@ class Scratch:
             place = Place(**dict(zip((field.name for field in fields(Place)), row, strict=True)))
             (end,) = self.db.execute("SELECT coalesce(max(at + length), 0) FROM blocks").fetchone()
         except (sqlite3.DatabaseError, TypeError):
-            self.db.close()
+            self.close()
             return False
         if (place.mark, place.basis) != (mark, basis) or self._blocks.stat().st_size < end:
-            self.db.close()
+            self.close()
             return False
         self._begin(place, end)
         return True
@@ -139,17 +140,17 @@ class Scratch:
 
     def close(self) -> None:
         """Close the files; what was not committed is lost."""
-        with suppress(AttributeError):  # never opened
-            self.db.close()
-            self._data.close()
+        self._files.close()
 
     def _connect(self) -> None:
-        self.db = sqlite3.connect(self._path, isolation_level=None)
+        self.db = self._files.enter_context(closing(sqlite3.connect(self._path, isolation_level=None)))
         self.db.executescript(_TUNING)
 
     def _begin(self, place: Place, end: int) -> None:
         self.place, self._end = place, end
-        self._data = open(self._blocks, "r+b" if end else "w+b")  # noqa: SIM115 - closed with the scratch
-        self._data.truncate(end)
-        self._data.seek(end)
+        with ExitStack() as opened:
+            self._data = opened.enter_context(open(self._blocks, "r+b" if end else "w+b"))
+            self._data.truncate(end)
+            self._data.seek(end)
+            self._files.push(opened.pop_all())
         self.db.execute("BEGIN")

@@ -179,6 +179,14 @@ class Life:
         self.clock.advance(milliseconds)
         self.core.dispatcher.wake()
 
+    def times_out_after(self, task: Task, milliseconds: int) -> None:
+        """See that a task that runs reaches its time limit then, and not a second before."""
+        self.advance(milliseconds - 1_000)
+        threading.Event().wait(0.05)
+        assert self.state(task) is State.RUNNING
+        self.advance(1_000)
+        self.until(task, State.TIMED_OUT)
+
     def step(self, key: AttemptKey, done: int, total: int, state: bytes | None = None) -> None:
         self.launcher.sink.step(key, Progress(done=done, total=total), state)
 

@@ -465,11 +465,7 @@ def test_the_clock_of_a_limit_stands_still_while_the_task_is_paused(life: Any) -
     life.advance(3_600_000)
     life.service.resume(ANN, task.id)
     life.started(task, 2)
-    life.advance(9_000)
-    threading.Event().wait(0.05)
-    assert life.state(task) is State.RUNNING
-    life.advance(1_000)
-    life.until(task, State.TIMED_OUT)
+    life.times_out_after(task, 10_000)
 
 
 def test_a_task_that_waits_too_long_ends_as_timed_out(lives: Callable[..., Any]) -> None:
