@@ -94,7 +94,7 @@ class Writer:
         self._connect, self._threads, self._failed = connect, threads, failed
         self._queue = threads.queue()
         self._closed = False
-        self._started = threading.Event()
+        self._started, self._ended = threading.Event(), threading.Event()
         self._start_error: BaseException | None = None
         self.commits = 0  # since start, for the metrics
         self.changes = 0
@@ -137,14 +137,10 @@ class Writer:
         return value
 
     def close(self) -> None:
-        """Carry out what is queued, then end the thread."""
-        if self._closed:
-            return
-        event = threading.Event()
-        self.post(lambda tx: None, lambda outcome: event.set())
+        """Carry out what is queued and end the thread; returns when everybody is told and the connection is closed."""
         self._closed = True
         self._queue.put(None)
-        event.wait()
+        self._ended.wait()
 
     # ---- the native thread
 
@@ -168,11 +164,13 @@ class Writer:
                 if stop:
                     while waiting:
                         self._commit_attached(connection, waiting.popleft())
-                    connection.close()
                     return
         except BaseException as error:
             broken = error
             self._threads.call_soon(lambda: self._failed(broken))
+        finally:
+            connection.close()
+            self._threads.call_soon(self._ended.set)
 
     def _take(self, batch: list[_Item], waiting: deque[_Item]) -> bool:
         """Fill ``batch`` with what is queued; waits when there is nothing at all to do, or nothing that is in a hurry."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -307,11 +308,22 @@ def test_closing_carries_out_what_is_queued_and_takes_nothing_more(desk: Desk, t
     closer.start()
     go_on.set()
     closer.join(10)
-    wait_until(lambda: len(outcomes) == 451)
+    assert len(outcomes) == 451
     assert desk.notes() == [*map(str, range(450)), "slice"]
     with pytest.raises(Closing):
         desk.writer.call(note("late"))
     desk.writer.close()  # a second time is no error
+
+
+def test_once_it_is_closed_the_files_of_the_database_may_be_replaced(tmp_path: Path) -> None:
+    for number in range(20):
+        path = tmp_path / f"{number}.db"
+        writer = Writer(partial(open_writable, path), PlainThreads(), lambda error: None)
+        writer.call(lambda tx: tx.connection.execute("CREATE TABLE notes (text)").rowcount)
+        writer.close()
+        assert [file.name for file in tmp_path.glob(f"{number}.db*")] == [
+            path.name
+        ]  # the last connection takes the log along
 
 
 def test_a_database_that_cannot_be_opened_is_told_at_once(tmp_path: Path) -> None:
@@ -333,3 +345,4 @@ def test_a_thread_that_breaks_is_told_to_who_must_end_the_service(tmp_path: Path
     writer.post(note("one"))
     wait_until(lambda: failures)
     assert str(failures[0]) == "broken"
+    writer.close()
