@@ -11,6 +11,7 @@ import os
 from common.content import cid as cids
 
 _READ_BLOCKS = 1 << 15
+_CALL_BYTES = 1 << 20  # of one system call: see common.storage.local
 
 
 class Journal:
@@ -67,6 +68,6 @@ class JournalReader:
 def write_at(descriptor: int, data: memoryview, offset: int) -> None:
     """Write all of ``data`` at ``offset``."""
     while data:
-        count = os.pwrite(descriptor, data, offset)
+        count = os.pwrite(descriptor, data[:_CALL_BYTES], offset)
         data = data[count:]
         offset += count

@@ -23,7 +23,8 @@ SETTLE_SECONDS = 5
 SECONDS = 30
 LINES_PER_SECOND = 20_000
 WRITERS = 7  # with two packs and what is submitted meanwhile they take four slots
-FILE_BYTES = 31 << 30
+FILE_BYTES = 512 << 20
+FILES = 62
 _LATE = "entrance_hub_late_seconds_bucket"
 
 
@@ -56,14 +57,23 @@ def _percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
-def _packs(client: Client, service: Service, folder: Path) -> list[int]:
-    """Two preparations of one large (sparse) file each, hashed and not written; return two pack tasks that run."""
+def _packs(client: Client, service: Service, folder: Path, seed: int) -> list[int]:
+    """Two preparations of 31 GiB each, hashed and not written; return two pack tasks that run.
+
+    It is one file of random bytes under many names: a sparse one would show how long the kernel takes to fill pages with
+    zeros, in calls that it lets nobody else between.
+    """
     service.cli("storage", "allow", str(folder.parent))
+    folder.mkdir()
+    numbers = random.Random(seed)
+    with (folder / "file").open("wb") as file:
+        for _ in range(FILE_BYTES >> 20):
+            file.write(numbers.randbytes(1 << 20))
     for number in range(2):
         source = folder / f"source{number}"
-        source.mkdir(parents=True)
-        with (source / "file").open("wb") as file:
-            file.truncate(FILE_BYTES)
+        source.mkdir()
+        for name in range(FILES):
+            (source / f"file{name}").hardlink_to(folder / "file")
         client.submit("scan", {"path": str(source)}, f"SCAN{number}")
 
     def running() -> list[int]:
@@ -96,7 +106,7 @@ def hub_lag(env: Environment, seed: int) -> str:
     """
     service = env.service(SCHEDULER__SLOTS="4", SCHEDULER__RUNNING_PER_GROUP="20").start()
     client = Client(service)
-    packs = _packs(client, service, env.scratch / "packs")
+    packs = _packs(client, service, env.scratch / "packs", seed)
     lines = LINES_PER_SECOND // WRITERS + 1
     span = SETTLE_SECONDS + SECONDS + 15
     writers = [client.submit("echo", {"seconds": span, "lines": lines * span}, f"W{i}") for i in range(WRITERS)]
