@@ -72,7 +72,7 @@ class Count:
 def make_plan(source: str, output: str, *, max_size: str | None, min_piece_size: str | None, preset: str | None) -> Plan:
     """Return the checked plan; the output need not exist yet. Raises BadInput, one sentence with the path or value."""
     from common.content.estimate import next_power_of_two
-    from entrance.core.making import Sizes, checked_sizes
+    from entrance.core.sizes import Sizes, checked_sizes
 
     sizes = presets()[preset] if preset else {}
     largest = _size("--max-size", max_size) if max_size else sizes.get("max_size", Sizes().max_size)

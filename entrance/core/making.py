@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.content.estimate import next_power_of_two
-from common.content.piececid import MAX_PIECE_SIZE
 from common.content.profile import SINGULARITY, Profile
 from common.db.accounts import Accounts
 from common.db.catalogue import Catalogue, Preparation, StorageRecord
@@ -20,20 +18,10 @@ from common.db.sql import Tx
 from common.errors import AlreadyExists, BadInput, NotFound
 from common.storage import TYPES
 from common.storage.local import is_inside
+from entrance.core.sizes import Sizes, checked_sizes
 
-DEFAULT_MAX_SIZE = 33_822_867_456  # 31.5 GiB
-DEFAULT_MIN_PIECE_SIZE = 1 << 20
 NEXT_PREPARATION = 0
 """The preparation of a folder that is allowed for the preparation which is made next with it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sizes:
-    """The sizes of a preparation in bytes; ``piece_size`` None: the next power of two."""
-
-    max_size: int = DEFAULT_MAX_SIZE
-    piece_size: int | None = None
-    min_piece_size: int = DEFAULT_MIN_PIECE_SIZE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,24 +36,6 @@ class NewPreparation:
     no_inline: bool = False
     no_dag: bool = False
     profile: Profile = SINGULARITY
-
-
-def checked_sizes(sizes: Sizes) -> tuple[int, int, int]:
-    """Return (max, piece, min piece) sizes. Raises BadInput, in the order of the contract."""
-    piece_size = sizes.piece_size
-    if piece_size is None:
-        piece_size = next_power_of_two(sizes.max_size)
-    if piece_size < 1 or piece_size & (piece_size - 1):
-        raise BadInput("pieceSize must be a power of two")
-    if piece_size > MAX_PIECE_SIZE:
-        raise BadInput("pieceSize cannot be larger than 64 GiB")
-    if sizes.max_size * 128 // 127 >= piece_size:
-        raise BadInput("maxSize needs to be reduced to leave space for padding")
-    if sizes.min_piece_size > piece_size:
-        raise BadInput("minPieceSize cannot be larger than pieceSize")
-    if sizes.min_piece_size < 1 or sizes.min_piece_size & (sizes.min_piece_size - 1):
-        raise BadInput("minPieceSize must be a power of two")
-    return sizes.max_size, piece_size, sizes.min_piece_size
 
 
 def checked_name(kind: str, name: str) -> str:

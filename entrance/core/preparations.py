@@ -24,15 +24,8 @@ from common.storage.secrets import Secrets
 from common.task import Hopeless, Ready, State, Task
 from entrance.core.hooks import Wish
 from entrance.core.intake import RESULT_ROWS
-from entrance.core.making import (
-    NewPreparation,
-    Sizes,
-    checked_folder,
-    checked_sizes,
-    create_preparation,
-    create_storage,
-    find_preparation,
-)
+from entrance.core.making import NewPreparation, checked_folder, create_preparation, create_storage, find_preparation
+from entrance.core.sizes import Sizes, checked_sizes
 from entrance.core.storage_secrets import join
 from executors.packing.trees import file_nodes
 

@@ -10,14 +10,8 @@ from flask import request
 from common.content.estimate import next_power_of_two
 from common.content.sizes import parse_size
 from common.errors import BadInput, ContentError
-from entrance.core.making import (
-    DEFAULT_MAX_SIZE,
-    DEFAULT_MIN_PIECE_SIZE,
-    NewPreparation,
-    Sizes,
-    checked_name,
-    checked_sizes,
-)
+from entrance.core.making import NewPreparation, checked_name
+from entrance.core.sizes import DEFAULT_MAX_SIZE, DEFAULT_MIN_PIECE_SIZE, Sizes, checked_sizes
 from entrance.dialects.singularity.blueprint import ref
 from entrance.dialects.singularity.errors import Carried, Plain
 from entrance.web.parsing import json_body

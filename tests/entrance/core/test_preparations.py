@@ -15,14 +15,8 @@ from common.db.accounts import Accounts
 from common.db.catalogue import Catalogue, job_state
 from common.errors import AlreadyExists, BadInput, EntranceError, InvalidParams, NotFound
 from common.task import State
-from entrance.core.making import (
-    NewPreparation,
-    Sizes,
-    attach_output,
-    attach_source,
-    create_preparation,
-    create_storage,
-)
+from entrance.core.making import NewPreparation, attach_output, attach_source, create_preparation, create_storage
+from entrance.core.sizes import Sizes
 
 
 @pytest.fixture
