@@ -75,13 +75,24 @@ def get_log(name: str, **fields: Any) -> Log:
     return Log(logging.getLogger(name), fields)
 
 
+def own_log(name: str) -> Log:
+    """Return a log that needs no ``set_up``: for a process whose loggers are of those that it forks."""
+    logger = logging.Logger(name, logging.INFO)
+    logger.addHandler(_handler(sys.stderr))
+    return Log(logger, {})
+
+
 def set_up(level: str = "info", stream: TextIO | None = None) -> None:
     """Send every logger's lines to ``stream`` (default: standard error) as JSON. Called once, at the start of a process."""
-    handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
-    root.addHandler(handler)
+    root.addHandler(_handler(stream or sys.stderr))
     root.setLevel(level.upper())
     logging.captureWarnings(True)
+
+
+def _handler(stream: TextIO) -> logging.Handler:
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter())
+    return handler

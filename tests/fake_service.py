@@ -19,7 +19,8 @@ from common.clock import ManualClock
 from common.config import Settings
 from common.db import tables
 from common.db.accounts import Accounts, hash_password
-from common.db.database import FILE_NAME, Readers, open_writable, short_write
+from common.db.database import Readers, open_writable, short_write
+from common.db.peek import FILE_NAME
 from common.db.writer import PlainThreads, Writer
 from common.errors import (
     Conflict,
@@ -82,6 +83,7 @@ class FakeService(TaskService):
     """Keeps every promise of TaskService that a view can see."""
 
     log_lines = 0
+    log_trouble = ""
 
     def __init__(self, clock: ManualClock, capacity: int = 1000) -> None:
         self.clock, self.capacity, self.online = clock, capacity, True

@@ -13,7 +13,8 @@ from typing import Any
 from sqlalchemy import bindparam, insert, update
 
 from common.db import tables, tasks, transfers
-from common.db.database import FILE_NAME, short_write
+from common.db.database import short_write
+from common.db.peek import FILE_NAME
 from common.db.sql import Sql, Tx
 from common.storage.secrets import Secrets
 from common.task import State, Task

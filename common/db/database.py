@@ -15,7 +15,6 @@ from pathlib import Path
 from common.db.sql import Tx
 from common.errors import EntranceError, NotStored
 
-FILE_NAME = "entrance.db"
 BUSY_TIMEOUT_SECONDS = 5.0
 
 

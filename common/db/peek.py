@@ -6,6 +6,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+FILE_NAME = "entrance.db"
+"""Name of the database in a service's data folder."""
+
 
 def has_administrator(path: Path) -> bool:
     """Whether a database has an administrator; no when it is not there, or is too old or too broken to tell."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import secrets as random
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TextIO
 
 import click
 
 from common.clock import SystemClock
-from common.errors import BadInput, Conflict
+from common.errors import BadInput
 from entrance.cli.folder import DataFolder
 from entrance.cli.frame import Env, note, print_line, print_table, with_env
 
@@ -213,34 +212,22 @@ def revoke_key(env: Env, access_id: str) -> None:
 
 
 def ensure_administrator(folder: DataFolder) -> None:
-    """Make the user ``admin`` with a random password when there is no administrator.
-
-    The password is printed once on standard error and kept in ``DIR/admin-password`` (0600), written before the account is
-    stored: a crash between the two leaves a password without account, never the other way round. Raises Conflict when
-    ``admin`` exists without the role.
-    """
+    """Make the administrator when there is none; the password is told once on standard error. Raises Conflict."""
     from common.db.peek import has_administrator
 
     if has_administrator(folder.database):
         return
-    from common.db.accounts import Accounts, hash_password
+    from entrance.core import administrator
 
-    password = random.token_urlsafe(15)
-    password_hash = hash_password(password)
     with folder.write() as tx:
-        accounts = Accounts(tx)
-        if accounts.first_admin() is not None:
-            return
-        if accounts.user(ADMIN) is not None:
-            raise Conflict(f"there is no administrator; `entrance user admin {ADMIN}` gives the role to the user {ADMIN}")
-        path = folder.path / "admin-password"
-        path.unlink(missing_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(password + "\n")
-            file.flush()
-            os.fsync(descriptor)
-        accounts.add_user(ADMIN, password_hash, admin=True, now=SystemClock().now())
+        made = administrator.ensure_administrator(tx, folder.path, SystemClock().now())
+    if made is not None:
+        tell_administrator(made)
+
+
+def tell_administrator(path: Path) -> None:
+    """Tell the password of the administrator who was just made."""
+    password = path.read_text(encoding="ascii").strip()
     note(f"administrator {ADMIN} made, password {password} (kept in {path})")
 
 

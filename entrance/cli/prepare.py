@@ -21,7 +21,7 @@ from entrance.cli.frame import EXIT_CANCELLED, EXIT_FAILED, Env, note, print_lin
 from entrance.cli.prepare_plan import Count, Plan, check_source, count, make_output, make_plan
 from entrance.cli.prepare_run import SHOWN_WARNINGS, Outcome, Run, follow
 from entrance.cli.processes import find_service
-from entrance.cli.service import start_detached
+from entrance.cli.service import begin_detached, start_detached
 from entrance.cli.tasks import submit_task
 from entrance.cli.watch import EXIT_STATUS
 
@@ -95,7 +95,9 @@ def _serve(env: Env) -> None:
         return
     settings = env.settings()
     try:
-        info = start_detached(settings)
+        beginning = begin_detached(settings)
+        folder.get_ready()
+        info = beginning.wait()
     except StartRefused as error:
         if find_service(folder) is not None:
             return  # somebody else started it meanwhile

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from common.errors import StartRefused
-from entrance.cli.accounts import ensure_administrator
+from entrance.cli.accounts import ensure_administrator, tell_administrator
 from entrance.cli.client import Client, Endpoint, NoAnswer
 from entrance.cli.folder import DataFolder, ServiceInfo
 from entrance.cli.frame import Env, note, print_line, with_env
@@ -143,28 +143,54 @@ def start_detached(settings: Settings, conf: str | None = None) -> ServiceInfo:
 
     Raises StartRefused in the service's own words when it cannot start (port taken, folder in use, database broken).
     """
+    return begin_detached(settings, conf).wait()
+
+
+def begin_detached(settings: Settings, conf: str | None = None) -> Beginning:
+    """Start a service that outlives us. Raises StartRefused when one runs already."""
     folder = _free_folder(settings)
-    begun = _compile_kernel(folder)
-    try:
-        ensure_administrator(folder)
-        with open(folder.log, "ab", opener=_private) as log:
-            begin = log.tell()
-            child = subprocess.Popen(
-                _command(folder, settings, conf),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=folder.path,
-                start_new_session=True,
-            )
-        begun.append(child)
-        return _wait_for(folder, child, begin)
-    except BaseException:
-        for process in begun:
-            process.terminate()
+    password = folder.path / "admin-password"
+    known = _changed_at(password)
+    with open(folder.log, "ab", opener=_private) as log:
+        begin = log.tell()
+        child = subprocess.Popen(
+            _command(folder, settings, conf),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=folder.path,
+            start_new_session=True,
+        )
+    return Beginning(folder, child, begin, password, known)
+
+
+class Beginning:
+    """A service that begins."""
+
+    def __init__(
+        self, folder: DataFolder, child: subprocess.Popen[bytes], log_begin: int, password: Path, known: int | None
+    ) -> None:
+        self._folder, self._child, self._log_begin, self._password, self._known = folder, child, log_begin, password, known
+
+    def wait(self) -> ServiceInfo:
+        """Return when it answers. Raises StartRefused in its own words; what begins is ended then, and at an interrupt."""
+        try:
+            info = _wait_for(self._folder, self._child, self._log_begin)
+        except BaseException:
+            self._child.terminate()
             with suppress(subprocess.TimeoutExpired):
-                process.wait(1.0)
-        raise
+                self._child.wait(1.0)
+            raise
+        if _changed_at(self._password) not in (None, self._known):
+            tell_administrator(self._password)
+        return info
+
+
+def _changed_at(path: Path) -> int | None:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
 
 
 def answers(info: ServiceInfo) -> bool:
@@ -188,14 +214,6 @@ def _free_folder(settings: Settings) -> DataFolder:
         where = f"at {info.url} " if info is not None else ""
         raise StartRefused(f"a service is running {where}with the data folder {folder.path} already (process {pid})")
     return folder
-
-
-def _compile_kernel(folder: DataFolder) -> list[subprocess.Popen[bytes]]:
-    """The first start of a service waits for the kernel: compile it while the database is made. Return what does it."""
-    if any((folder.path / "kernels").glob("*.o")):
-        return []
-    command = [sys.executable, "-P", "-m", "common.content.kernel", "--data", str(folder.path)]
-    return [subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)]
 
 
 def _command(folder: DataFolder, settings: Settings, conf: str | None) -> list[str]:

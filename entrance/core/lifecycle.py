@@ -7,7 +7,6 @@ start does the same work: there is one road.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 import time
@@ -23,16 +22,17 @@ from common.clock import Clock, SystemClock
 from common.config import Settings
 from common.db import tables as t
 from common.db import tasks as store
-from common.db.database import FILE_NAME, Readers, open_writable
+from common.db.database import Readers, open_writable
 from common.db.migrate import upgrade
 from common.db.sql import Sql, Tx
 from common.db.writer import Threads, Writer
-from common.errors import EntranceError, StartRefused
+from common.errors import EntranceError
 from common.logging import get_log
 from common.task import Lost, State, Task
 from entrance.core.changes import Changes, Order
 from entrance.core.dispatch import AttemptSettings, Dispatcher
 from entrance.core.events import Bus
+from entrance.core.folder import Folder
 from entrance.core.hooks import Hooks
 from entrance.core.idmark import IdMark
 from entrance.core.intake import Intake
@@ -88,27 +88,6 @@ class PlainRuntime:
         return HubLag()
 
 
-class Folder:
-    """The data folder, locked for the life of the service."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._fd)
-            raise StartRefused(f"another service is running on the data folder {path}") from error
-
-    @property
-    def database(self) -> Path:
-        return self.path / FILE_NAME
-
-    def release(self) -> None:
-        os.close(self._fd)
-
-
 class Core:
     """Everything of a service but its faces."""
 
@@ -118,7 +97,7 @@ class Core:
         folder: Folder,
         *,
         runtime: Runtime,
-        make_launcher: Callable[[Path, str, Settings, Runtime], Launcher],
+        launcher: Launcher,
         hooks: Hooks,
         failed: Callable[[BaseException], None],
         clock: Clock | None = None,
@@ -126,14 +105,14 @@ class Core:
         self.settings, self.folder, self._runtime, self._hooks = settings, folder, runtime, hooks
         self.clock = clock or SystemClock()
         upgrade(folder.database)
-        self.instance_id = _instance_id(folder.database)
+        _identify(folder.database)
         instance = settings.service.instance or f"{settings.service.host}:{settings.service.port}"
         self.instance = instance
         self.readers = Readers(folder.database)
         self.writer = Writer(lambda: open_writable(folder.database), runtime.threads, failed)
         self.events = Bus()
         self.logs = Logs(folder.path / "logs", instance, runtime.lock())
-        self.launcher = make_launcher(folder.path, self.instance_id, settings, runtime)
+        self.launcher = launcher
         s = settings.scheduler
         self.scheduler = Scheduler(
             SchedulerLimits(
@@ -342,16 +321,12 @@ class Core:
             _LOG.warning(what, reason=str(error))
 
 
-def _instance_id(database: Path) -> str:
-    """The name of this data folder in process markers; made once."""
+def _identify(database: Path) -> None:
+    """Give a new database the name by which clients know it for life."""
     connection = open_writable(database)
     try:
         tx = Tx(connection)
-        row = tx.one(_META, key="instance")
-        if row is None:
+        if tx.one(_META, key="instance") is None:
             tx.run(_SET_META, key="instance", value=uuid.uuid4().hex)
-            row = tx.one(_META, key="instance")
-        assert row is not None
-        return str(row[0])
     finally:
         connection.close()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from common.clock import Clock
 from common.config import Settings
-from common.db.database import FILE_NAME, Readers
+from common.db.database import Readers
+from common.db.peek import FILE_NAME
 from common.db.writer import Writer
 from common.storage.secrets import Secrets
 from entrance.core.data import DataService

@@ -1,11 +1,11 @@
 """The fork server: a small, plain Python process that forks one fresh process per attempt, in a millisecond.
 
-``python -m executors.launchers.forkserver --data ABSDIR --control-fd N --instance NAME [--preload MODULES]
-[--executors NAME=MODULE:ATTRIBUTE,...] [--bare]``
+``python -m executors.launchers.forkserver --data ABSDIR --control-fd N --instance NAME
+[--preload MODULE[:FUNCTION],...] [--executors NAME=MODULE:ATTRIBUTE,...] [--bare]``
 
 It has one thread, is never patched by gevent, and opens no store, database or network connection: native runtimes do not
-survive a fork. It imports the executors (those that are named, else all) once, then waits on its control socket (AF_UNIX
-SEQPACKET, JSON):
+survive a fork. It imports what it is told and the executors (those that are named, else all) once, calls the functions that
+it is told with the data folder, then waits on its control socket (AF_UNIX SEQPACKET, JSON):
 
     to it     {"op": "start", "key": K} with descriptors: channel, standard output, standard error
               {"op": "kill", "keys": [K, ...]}        {"op": "ping"}
@@ -263,10 +263,13 @@ def _prefer_to_kill() -> None:
             os.close(score)
 
 
-def _preload(modules: list[str], executors: list[str]) -> None:
-    for module in modules:
+def _preload(places: list[str], executors: list[str], data: Path) -> None:
+    for place in places:
+        module, _, function = place.partition(":")
         try:
-            importlib.import_module(module)
+            loaded = importlib.import_module(module)
+            if function:
+                getattr(loaded, function)(data)
         except ImportError as error:
             logging.getLogger(__name__).warning("not preloaded: %s (%s)", module, error)
     registry.take({name: place for name, _, place in (told.partition("=") for told in executors)})
@@ -288,10 +291,10 @@ def _warm_up() -> None:
 def main() -> NoReturn:
     """Entry point of the fork server's process."""
     parser = argparse.ArgumentParser(prog="executors.launchers.forkserver")
-    parser.add_argument("--data", required=True, help="the service's data folder, absolute; for people and for ps")
+    parser.add_argument("--data", required=True, help="the service's data folder, absolute")
     parser.add_argument("--control-fd", type=int, required=True)
     parser.add_argument("--instance", required=True)
-    parser.add_argument("--preload", default="", help="modules, separated by commas")
+    parser.add_argument("--preload", default="", help="module or module:function of each, separated by commas")
     parser.add_argument("--executors", default="", help="name=module:attribute of each, separated by commas; default: all")
     parser.add_argument("--bare", action="store_true", help="fork without the interpreter's hooks")
     options = parser.parse_args()
@@ -303,7 +306,8 @@ def main() -> NoReturn:
     _prefer_to_kill()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
-    _preload(list(filter(None, options.preload.split(","))), list(filter(None, options.executors.split(","))))
+    places, executors = options.preload.split(","), options.executors.split(",")
+    _preload([*filter(None, places)], [*filter(None, executors)], Path(options.data))
     os.environ.pop("OPENBLAS_NUM_THREADS", None)  # was for numpy's import; a task has threads of its own
     _warm_up()
     gc.collect()

@@ -112,12 +112,19 @@ class LocalLauncher:
 
     # ---- the launcher contract
 
-    def open(self, sink: Sink) -> None:
-        self._sink = sink
+    def warm_up(self) -> None:
+        """Start the fork server ahead of ``open``, which does it else: it imports while the caller does other things."""
         self._spared = set(processes.children("self"))
         self._memory_kills = processes.memory_kills()
         processes.adopt_orphans()
-        server = self._new_server()
+        self._new_server()
+
+    def open(self, sink: Sink) -> None:
+        self._sink = sink
+        if self._server is None:
+            self.warm_up()
+        server = self._server
+        assert server is not None
         self._begin(lambda: self._listen(server), "listen")
 
     def reconcile(self) -> None:

@@ -23,8 +23,9 @@ from typing import Any
 
 from common.db import shown, transfers
 from common.db import tasks as store
-from common.db.database import FILE_NAME, open_writable
+from common.db.database import open_writable
 from common.db.migrate import upgrade
+from common.db.peek import FILE_NAME
 from common.db.sql import Tx
 from common.db.tables import metadata
 from common.task import Event, Failed, Kill, Line, Picked, State, Succeeded, Task, TimedOut

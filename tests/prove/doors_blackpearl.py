@@ -11,7 +11,8 @@ from servers.seaweedfs import SeaweedFS
 from sqlalchemy import insert
 
 from common.db import tables
-from common.db.database import FILE_NAME, short_write
+from common.db.database import short_write
+from common.db.peek import FILE_NAME
 from common.db.sql import Sql
 from common.storage.secrets import Secrets
 from prove import Environment, Miss, _blackpearl_lists, _blackpearl_rows, claim

@@ -12,7 +12,8 @@ from simulation.rules import Broken, hold
 from simulation.service_lives import ServiceLives
 
 from common.errors import EntranceError, StartRefused
-from entrance.core.lifecycle import Core, Folder
+from entrance.core.folder import Folder
+from entrance.core.lifecycle import Core
 from entrance.core.model import Caller, Submission
 from executors.launchers.base import End, Ending
 

@@ -18,8 +18,9 @@ from simulation.rules import Broken, hold
 
 from common.config import load
 from common.errors import Closing, NotStored
+from entrance.core.folder import Folder
 from entrance.core.hooks import NoHooks
-from entrance.core.lifecycle import Core, Folder
+from entrance.core.lifecycle import Core
 
 
 class _Clock:
@@ -169,7 +170,7 @@ class ServiceLives:
                 load(environ={}, overrides=self.settings),
                 lock,
                 runtime=_Runtime(self),
-                make_launcher=lambda *_: SimLauncher(self.kernel, self.machine),
+                launcher=SimLauncher(self.kernel, self.machine),
                 hooks=NoHooks(),
                 failed=self.give_up,
                 clock=self.clock,

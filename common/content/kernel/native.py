@@ -54,10 +54,14 @@ class Tier:
         path = None if cache_dir is None else jit.cache_path(cache_dir, self.name, ir, target)
         code = None if path is None else jit.read_cached(path)
         if code is None and compile:
-            code = jit.read_cached(jit.cache_path(INSTALLED, self.name, ir, target)) or jit.compile_object(ir, target)
+            code = self.installed(host) or jit.compile_object(ir, target)
             if path is not None:
                 jit.write_cached(path, code)
         return code
+
+    def installed(self, host: Host) -> bytes | None:
+        """Return the object code that was compiled when the environment was made, if it is for this machine."""
+        return jit.read_cached(jit.cache_path(INSTALLED, self.name, self.ir(host), self.target(host)))
 
     def link(self, host: Host, code: bytes, reason: str) -> NativeKernel:
         """Return the kernel of this object code."""

@@ -9,7 +9,8 @@ from sqlalchemy import create_engine
 
 from common.db import tables
 from common.db.accounts import DAY_MS, Accounts, hash_password, user_name, verify_password
-from common.db.database import FILE_NAME, Readers, short_write
+from common.db.database import Readers, short_write
+from common.db.peek import FILE_NAME
 from common.errors import AlreadyExists, BadInput, Conflict, EntranceError, NotFound, StartRefused
 from common.storage.secrets import Secrets
 

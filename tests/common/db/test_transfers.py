@@ -16,8 +16,9 @@ from transfer_rows import add_storage, put
 from common.content.profile import SINGULARITY
 from common.db import retention, shown, tables, transfers
 from common.db import tasks as store
-from common.db.database import FILE_NAME, Readers, short_write
+from common.db.database import Readers, short_write
 from common.db.migrate import upgrade
+from common.db.peek import FILE_NAME
 from common.db.sql import Sql, Tx
 from common.db.transfers import Transfer, TransferFilter, Way
 from common.storage.secrets import Secrets

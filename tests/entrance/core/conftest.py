@@ -15,8 +15,9 @@ from common.clock import ManualClock
 from common.config import load
 from common.errors import Closing, LaunchFailed
 from common.task import State, Task
+from entrance.core.folder import Folder
 from entrance.core.hooks import Hooks, NoHooks
-from entrance.core.lifecycle import Core, Folder, PlainRuntime
+from entrance.core.lifecycle import Core, PlainRuntime
 from entrance.core.model import Caller, Submission
 from executors.base import Progress
 from executors.launchers.base import Attempt, AttemptKey, End, Ending, Sink
@@ -37,6 +38,7 @@ class HandLauncher:
         self.stubborn = False  # attempts do not end when asked
         self.deaf: threading.Event | None = None  # until it is set, nor when killed
         self.broken = ""  # why nothing can be started
+        self.out_of_order: dict[str, str] = {}  # what of an executor, and why
         self.most_alive = 0
         self._lock = threading.Lock()
 
@@ -53,6 +55,9 @@ class HandLauncher:
             assert not any(key.task_id == attempt.key.task_id for key in self.alive), "two attempts of one task"
             self.attempts[attempt.key] = self.alive[attempt.key] = attempt
             self.most_alive = max(self.most_alive, len(self.alive))
+
+    def unable(self, executor: str) -> str:
+        return self.out_of_order.get(executor, "")
 
     def ask_stop(self, key: AttemptKey) -> None:
         self.asked.append(key)
@@ -104,22 +109,17 @@ class Life:
         self.path, self.clock = path, clock
         self.failures: list[BaseException] = []
         self.folder = Folder(path)
-        made: list[HandLauncher] = []
-
-        def make(*_: Any) -> HandLauncher:
-            made.append(HandLauncher())
-            return made[0]
-
+        self.launcher = HandLauncher()
         self.core = Core(
             load(environ={}, overrides={"scheduler.slots": 8, **settings}),
             self.folder,
             runtime=PlainRuntime(),
-            make_launcher=make,
+            launcher=self.launcher,
             hooks=hooks,
             failed=self.failures.append,
             clock=clock,
         )
-        self.launcher, self.service = made[0], self.core.service
+        self.service = self.core.service
         self.over = False
 
     def start(self) -> Life:

@@ -11,8 +11,9 @@ from factories import wait_until
 
 from common.config import load
 from common.task import State
+from entrance.core.folder import Folder
 from entrance.core.hooks import NoHooks
-from entrance.core.lifecycle import Core, Folder, PlainRuntime
+from entrance.core.lifecycle import Core, PlainRuntime
 from entrance.core.model import Caller, Submission
 from executors.launchers.inline import InlineLauncher
 
@@ -30,7 +31,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[], Core]]:
             load(environ={}, overrides={"scheduler.slots": 4, "retry.ladder_seconds": (0,)}),
             folder,
             runtime=PlainRuntime(),
-            make_launcher=lambda *_: InlineLauncher(),
+            launcher=InlineLauncher(),
             hooks=NoHooks(),
             failed=failures.append,
         )

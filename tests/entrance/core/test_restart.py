@@ -16,8 +16,8 @@ from factories import wait_until
 from common.db import tasks as store
 from common.errors import Closing, EntranceError, StartRefused
 from common.task import State
+from entrance.core.folder import Folder
 from entrance.core.hooks import NoHooks
-from entrance.core.lifecycle import Folder
 from entrance.core.logs import Logs
 from entrance.core.model import Caller
 from executors.launchers.base import End, Ending

@@ -20,12 +20,14 @@ from routes import ROLES, TABLE, Things, differences, request_of
 from common.clock import SystemClock
 from common.config import load
 from common.db.accounts import Accounts
-from common.db.database import FILE_NAME, short_write
+from common.db.database import short_write
 from common.db.migrate import upgrade
+from common.db.peek import FILE_NAME
 from common.storage.secrets import Secrets
 from common.task import State
 from entrance.app import create_app
-from entrance.core.lifecycle import Core, Folder, PlainRuntime
+from entrance.core.folder import Folder
+from entrance.core.lifecycle import Core, PlainRuntime
 from entrance.core.model import Caller, Submission
 from entrance.core.preparations import Preparations
 from entrance.dialects.linkis import wire
@@ -53,6 +55,9 @@ class Lasting:
 
     def start(self, attempt: Attempt) -> None:
         self._alive.add(attempt.key)
+
+    def unable(self, executor: str) -> str:
+        return ""
 
     def ask_stop(self, key: AttemptKey) -> None:
         self.kill([key])
@@ -100,7 +105,7 @@ def running(template: Path, folder: Path) -> Iterator[Core]:
         load(environ={}, overrides={"service.data": str(folder)}),
         locked,
         runtime=PlainRuntime(),
-        make_launcher=lambda *_: Lasting(),
+        launcher=Lasting(),
         hooks=Preparations(SystemClock(), Secrets.of_folder(folder)),
         failed=lambda error: None,
     )

@@ -13,7 +13,8 @@ import pytest
 from ds3 import Answer, send
 from factories import Service, wait_until
 
-from common.db.database import FILE_NAME, short_write
+from common.db.database import short_write
+from common.db.peek import FILE_NAME
 
 GOLDEN = Path(__file__).resolve().parents[3] / "data" / "golden" / "blackpearl"
 RESOURCES = ("active_job", "job")

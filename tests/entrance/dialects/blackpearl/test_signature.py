@@ -12,7 +12,8 @@ from factories import Service
 from sqlalchemy import insert
 
 from common.db import tables
-from common.db.database import FILE_NAME, short_write
+from common.db.database import short_write
+from common.db.peek import FILE_NAME
 from common.db.sql import Sql
 from common.storage.secrets import Secrets
 from entrance.dialects.blackpearl import signature

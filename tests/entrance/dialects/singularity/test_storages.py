@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from common.db.database import FILE_NAME
+from common.db.peek import FILE_NAME
 from common.storage.secrets import Secrets
 
 FIELDS = {"id", "name", "createdAt", "updatedAt", "type", "path", "config", "clientConfig"}
