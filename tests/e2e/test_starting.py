@@ -22,10 +22,7 @@ def test_a_service_answers_and_runs_small_tasks_while_the_large_fork_server_stil
     gate = tmp_path / "gate"
     (tmp_path / "numpy.py").write_text(SHIM.format(gate=str(gate), folder=str(tmp_path)))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
-    service = make_service()
-    (service.data / "kernels").mkdir(parents=True)
-    (service.data / "kernels" / "old.o").touch()  # a first start would wait for the kernel, and that for numpy
-    service.start()
+    service = make_service().start()
 
     large = service.submit("printing")
     assert service.wait_for(service.submit("echo")) == "Succeed"
