@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class Parts(Protocol):
-    """What of a running core they are made from."""
+    """What of a running core they are made from: its verbs, its database, its settings and its clock."""
 
     @property
     def service(self) -> TaskService: ...
@@ -48,7 +48,9 @@ class Parts(Protocol):
     @property
     def events(self) -> Bus: ...
 
-    def offload(self, function: Callable[..., T], /, *arguments: Any) -> T: ...
+    def offload(self, function: Callable[..., T], /, *arguments: Any) -> T:
+        """Run what computes or blocks in a native thread and wait for it without holding up anybody else."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
