@@ -33,6 +33,7 @@ from common.content.piece import SlabTree, padding_rule
 from common.db.catalogue import PAGE_ROWS, Attachment, Car, Catalogue, Preparation
 from common.db.catalogue.store import pages
 from common.errors import ExecutorError
+from common.storage.objects import ObjectStorage
 from executors.base import Column, Stage, StopRequested, TaskContext
 from executors.exporting.carstream import CarStream
 from executors.exporting.folders import Folders
@@ -40,6 +41,7 @@ from executors.exporting.scratch import FOLDER, Scratch
 from executors.packing import inline
 from executors.packing.files import CAR, INDEX, Files, Output, open_files, open_output
 from executors.packing.finish import write_index
+from executors.packing.outgoing import send
 from executors.params import Params
 from executors.preparing import CAR_COLUMNS, Ref, car_row, find_source, load_kernel, now_ms
 
@@ -200,6 +202,7 @@ class Export:
         output = open_output(ctx, self._catalogue, self._preparation.id, place.output)
         if output.name != place.output:
             place.output, place.slabs = output.name, b""
+        place.since = place.since or now_ms()
         slabs = SlabTree.load(place.slabs) if place.slabs else SlabTree()
         start = slabs.complete * SLAB_PAYLOAD
         files, whole = open_files(ctx, output.folder, inline=output.inline, car_length=start, blocks=0)
@@ -263,13 +266,25 @@ class Export:
             task_id=ctx.task_id,
             created_at=now_ms(),
         )
-        pairs = [(str(index_part), f"{output.folder / name}{SUFFIX}")]
-        if files.car is not None:
+        pairs = [] if output.store is not None else [(str(index_part), f"{output.folder / name}{SUFFIX}")]
+        if files.car is not None and output.store is None:
             pairs.insert(0, (str(files.part(CAR)), str(output.folder / name)))
+        if output.store is not None:
+            self._send(output.store, files, name)
         rows = self._hand_over_rows(car_id)
         ctx.publish(pairs, [*rows, ("cars", tuple(Car.__dataclass_fields__), [tuple(asdict(made).values())])])
         ctx.log(f"{name}: {self._total} directories in {blocks} blocks, {made.file_size} bytes, root {cids.to_text(root)}")
         return made
+
+    def _send(self, store: ObjectStorage, files: Files, name: str) -> None:
+        """Bring the CAR into a store; an attempt that goes on from here finds what is there of it."""
+        self._scratch.commit()
+
+        def told(sent: int, size: int) -> None:
+            stage = Stage(name="store", target=store.name, done=sent >> 20, total=-(-size >> 20))
+            self._ctx.step(self._done, self._total, stages=[*self._stages(), stage])
+
+        send(self._ctx, store, files, name, self._scratch.place.since, told)
 
     def _hand_over_rows(self, car_id: int) -> list[tuple[str, Sequence[str], Sequence[Sequence[Any]]]]:
         """Hand over what is known now of directories and CARs; return the last rows, for the publication."""

@@ -2,8 +2,9 @@
 
 The work is done by ``packing``: the layout is planned, threads make batches of it, and this module keeps the books. It
 syncs and names ranges and files beside the hashing, speaks of synced bytes only in its checkpoints, and at the end writes
-the index and publishes all with one commit. Another attempt goes on at the last slab border, so a fraction of a second is
-done again, and bytes never differ. Source of the rules: sections 5.5 to 5.7 of the Singularity contract.
+the index and publishes all with one commit; a CAR for an object store is sent there before (``packing.outgoing``).
+Another attempt goes on at the last slab border, so a fraction of a second is done again, and bytes never differ. Source of
+the rules: sections 5.5 to 5.7 of the Singularity contract.
 
 A job that has failed before leaves out what is no longer there and what a newer version has taken the place of: a scan has
 put that into another job, and the other files of the job must not wait for it for ever.
@@ -17,10 +18,9 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
 from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, validate, validates_schema
@@ -35,6 +35,7 @@ from common.db.catalogue import Attachment, Car, Catalogue, Job, JobRange, Prepa
 from common.db.catalogue.store import pages
 from common.db.contents import Contents
 from common.errors import ExecutorError, MayPass, StorageForbidden, StorageNotFound, StorageUnavailable
+from common.storage.objects import ObjectStorage
 from executors.base import Column, Stage, StopRequested, TaskContext
 from executors.packing import inline
 from executors.packing.carfile import CarFile
@@ -43,6 +44,7 @@ from executors.packing.finish import BATCH_ROWS, TABLE_COLUMNS, Names, write_ind
 from executors.packing.journal import JournalReader
 from executors.packing.layout import START, Cursor, Planner, most_bytes
 from executors.packing.line import Line
+from executors.packing.outgoing import send
 from executors.params import Params
 from executors.preparing import CAR_COLUMNS, Ref, car_row, find_source, load_kernel, now_ms, path_of
 
@@ -81,6 +83,11 @@ class Books:
     cursor: Cursor = START
     payload: int = 0  # bytes of files before the cursor
     slabs: str = ""  # hexadecimal
+    since: int = 0  # when the task began with it, in ms since 1970
+
+    def anew(self, output: str) -> Books:
+        """Return those of the same CAR from its beginning."""
+        return Books(car_id=self.car_id, output=output, since=self.since)
 
     def save(self) -> bytes:
         return json.dumps(asdict(self), separators=(",", ":")).encode()
@@ -164,6 +171,7 @@ class Work:
         self._skips_given = 0
         self._last_skipped_file = 0
         self._count, self._total = catalogue.job_totals(job.id)
+        self._store_name, self._to_send = "", 0  # when the CAR goes into an object store
 
     # ---- the CAR
 
@@ -175,16 +183,18 @@ class Work:
         books, slabs = self._open_books()
         output = open_output(ctx, self._catalogue, self._preparation.id, books.output if books else "")
         if books is None:
-            books = Books(car_id=ctx.ids("cars", 1), output=output.name)
+            books = Books(car_id=ctx.ids("cars", 1), output=output.name, since=now_ms())
         elif books.output != output.name:
-            books, slabs = Books(car_id=books.car_id, output=output.name), SlabTree()
+            books, slabs = books.anew(output.name), SlabTree()
+        if output.store is not None:
+            self._store_name, self._to_send = output.name, self._total  # about as much
         files, whole = open_files(
             ctx, output.folder, inline=output.inline, car_length=books.cursor.offset, blocks=books.cursor.block
         )
         try:
             if not whole:
                 ctx.log("the partial CAR is not there any more: the work starts over", "WARN")
-                books, slabs = Books(car_id=books.car_id, output=books.output), SlabTree()
+                books, slabs = books.anew(books.output), SlabTree()
             elif books.cursor != START:
                 ctx.log(f"going on at byte {books.cursor.offset} of the CAR")
             return self._make(books, slabs, files, output)
@@ -199,13 +209,13 @@ class Work:
         try:
             return books, SlabTree.load(bytes.fromhex(books.slabs)) if books.slabs else SlabTree()
         except BadCheckpoint:
-            return Books(car_id=books.car_id, output=books.output), SlabTree()
+            return books.anew(books.output), SlabTree()
 
     def _make(self, books: Books, slabs: SlabTree, files: Files, output: Output) -> Sequence[Any]:
         car = room = None
         if files.car is not None:
             car = CarFile(files.car, books.cursor.offset)
-            room = Room(files.car, most_bytes(self._count, self._total), str(output.folder))
+            room = Room(files.car, most_bytes(self._count, self._total), output.where)
         planner = Planner(
             self._ranges(max(0, books.cursor.range_id - 1)),
             self._split,
@@ -251,11 +261,13 @@ class Work:
             if files.car is not None:
                 os.ftruncate(files.car, made.file_size)
             files.sync()
-            self._publish(made, names.take_rows(), files, output.folder)
+            if output.store is not None:
+                self._send(output.store, made, files, books)
+            self._publish(made, names.take_rows(), files, output)
             return [car_row(made)]
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-                raise MayPass(f"{output.folder}: the CAR cannot be written: {error.strerror}") from error
+                raise MayPass(f"{output.where}: the CAR cannot be written: {error.strerror}") from error
             raise
         finally:
             line.stop()
@@ -312,13 +324,8 @@ class Work:
             return None
         cursor, state = saved
         self._give_skips(books, reached.payload)
-        return Books(
-            car_id=books.car_id,
-            output=books.output,
-            cursor=cursor,
-            payload=max(0, reached.payload - (reached.offset - cursor.offset)),
-            slabs=state.hex(),
-        )
+        payload = max(0, reached.payload - (reached.offset - cursor.offset))
+        return replace(books, cursor=cursor, payload=payload, slabs=state.hex())
 
     def _save_last(self, line: Line, books: Books, files: Files) -> None:
         """Give the checkpoint of an attempt that has been asked to stop."""
@@ -328,15 +335,18 @@ class Work:
             with suppress(StopRequested):
                 self._step(line.reached().payload, saved)
 
-    def _step(self, done: int, books: Books | None = None) -> None:
+    def _step(self, done: int, books: Books | None = None, sent: int = 0) -> None:
         total = max(self._total, done)
+        stages = [Stage(name="pack", target=f"job {self._job.id}", done=done >> 20, total=-(-total >> 20))]
+        if self._store_name:
+            stages.append(Stage(name="store", target=self._store_name, done=sent >> 20, total=-(-self._to_send >> 20)))
         self._ctx.step(
-            done,
-            total,
+            done + sent,
+            total + self._to_send,
             None if books is None else books.save(),
-            bytes_done=done,
-            bytes_total=total,
-            stages=[Stage(name="pack", target=f"job {self._job.id}", done=done >> 20, total=-(-total >> 20))],
+            bytes_done=done + sent,
+            bytes_total=total + self._to_send,
+            stages=stages,
         )
 
     def _children_before(self, cursor: Cursor, files: Files) -> list[Child]:
@@ -454,13 +464,23 @@ class Work:
             created_at=now_ms(),
         )
 
-    def _publish(self, made: Car, rows: dict[str, list[Sequence[Any]]], files: Files, folder: Path) -> None:
+    def _send(self, store: ObjectStorage, made: Car, files: Files, books: Books) -> None:
+        """Bring the CAR into a store; an attempt that goes on from here finds what is there of it."""
+        self._step(self._total, books)
+
+        def told(sent: int, size: int) -> None:
+            self._to_send = size
+            self._step(self._total, sent=sent)
+
+        send(self._ctx, store, files, made.storage_path, books.since, told)
+
+    def _publish(self, made: Car, rows: dict[str, list[Sequence[Any]]], files: Files, output: Output) -> None:
         ctx = self._ctx
-        final = folder / f"{cids.to_text(made.piece_cid)}.car"
+        final = output.folder / f"{cids.to_text(made.piece_cid)}.car"
         if files.car is not None and final.exists() and not self._catalogue.cars_of_piece(made.piece_cid):
             ctx.log(f"{final}: a file of this name is there already; it is replaced", "WARN")
-        pairs = [(str(files.part(INDEX)), f"{final}{SUFFIX}")]
-        if files.car is not None:
+        pairs = [] if output.store is not None else [(str(files.part(INDEX)), f"{final}{SUFFIX}")]
+        if files.car is not None and output.store is None:
             pairs.insert(0, (str(files.part(CAR)), str(final)))
         named = [(table, TABLE_COLUMNS[table], of) for table, of in rows.items() if of]
         ctx.publish(pairs, [*named, ("cars", tuple(Car.__dataclass_fields__), [tuple(asdict(made).values())])])

@@ -42,6 +42,7 @@ MOST_PARTS = 10_000
 """Parts that one multipart upload may have (Amazon S3, "Multipart upload limits")."""
 
 _STREAM_BYTES = 1 << 20
+_CAR_TYPE, _BYTES_TYPE = "application/vnd.ipfs.car", "application/octet-stream"
 _MD5 = re.compile(r"[0-9a-f]{32}\Z")
 _RETRY_SECONDS = timedelta(seconds=60)
 
@@ -150,7 +151,7 @@ class ObjectStorage:
         import obstore
 
         with self._named(path):
-            put = obstore.put(self._store, self._key(path), data, use_multipart=False)
+            put = obstore.put(self._store, self._key(path), data, use_multipart=False, attributes=_attributes(path))
         return (put["e_tag"] or "").strip('"')
 
     def tag(self, path: str) -> str:
@@ -173,7 +174,10 @@ class ObjectStorage:
     def begin(self, path: str) -> str:
         """Begin a multipart upload; return its id."""
         with self._named(path):
-            return self._client.create_multipart_upload(Bucket=self.options.bucket, Key=self._key(path))["UploadId"]
+            begun = self._client.create_multipart_upload(
+                Bucket=self.options.bucket, Key=self._key(path), ContentType=_attributes(path)["Content-Type"]
+            )
+        return begun["UploadId"]
 
     def send_part(self, path: str, upload: str, number: int, data: bytes | bytearray | IO[bytes]) -> Part:
         """Send part ``number`` (from 1). Raises StorageNotFound when the upload is gone."""
@@ -589,6 +593,11 @@ def _reason(error: Exception) -> str:
 
 
 # ---- entries ------------------------------------------------------------------------------------------------------
+
+
+def _attributes(path: str) -> dict[str, str]:
+    """Return what a store is to tell of an object."""
+    return {"Content-Type": _CAR_TYPE if path.endswith(".car") else _BYTES_TYPE}
 
 
 def is_md5(tag: str) -> bool:

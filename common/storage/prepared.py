@@ -12,6 +12,7 @@ does not hash to its CID, or is not there, is a ``ContentError`` that names the 
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,6 +34,7 @@ PREFIX = "prep:"
 
 _KEPT_CARS = 8  # open at a time
 _KEPT_NODES = 64  # link nodes in memory
+_COPY_BYTES = 1 << 20
 _READ_ONLY = "a packed preparation can only be read"
 
 
@@ -286,7 +288,7 @@ class CarBlocks:
         self._label = path
         self._reader = storage.reader(path)
         try:
-            self._index = _open_index(storage, path, workdir)
+            self._index = open_index(storage, path, workdir)
         except BaseException:
             self._reader.close()
             raise
@@ -329,11 +331,17 @@ def read_section(reader: Reader, offset: int, limits: cars.Limits = cars.DEFAULT
     return parts.cid, data[start:]
 
 
-def _open_index(storage: Storage, path: str, workdir: Path) -> IndexReader:
+def open_index(storage: Storage, path: str, workdir: Path) -> IndexReader:
+    """Open the index beside a CAR; of a store a copy of it in ``workdir``. One that is not there is made from the CAR."""
     if isinstance(storage, LocalStorage):
         with suppress(OSError, BadIndex):
             return IndexReader(storage.root / (path + SUFFIX))
     target = workdir / f"{path.replace('/', '_')[-120:]}{SUFFIX}"
+    if not target.exists() and not isinstance(storage, LocalStorage):
+        with suppress(StorageNotFound, BadIndex):
+            _fetch(storage, path + SUFFIX, target)
+            return IndexReader(target)
+        target.unlink(missing_ok=True)
     if not target.exists():
         writer = IndexWriter(workdir)
         with storage.open(path) as stream:
@@ -345,3 +353,10 @@ def _open_index(storage: Storage, path: str, workdir: Path) -> IndexReader:
             writer.write(file)
         temporary.replace(target)
     return IndexReader(target)
+
+
+def _fetch(storage: Storage, path: str, target: Path) -> None:
+    temporary = target.with_suffix(".part")
+    with storage.open(path) as stream, temporary.open("wb") as file:
+        shutil.copyfileobj(stream, file, _COPY_BYTES)
+    temporary.replace(target)

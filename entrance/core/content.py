@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import NamedTuple, Protocol
 
 from common.content import car as cars
@@ -21,12 +22,11 @@ from common.db.catalogue import Car, Catalogue, File, JobRange, Preparation, Sto
 from common.errors import EntranceError, ExecutorError, NotFound
 from common.storage.base import Entry, Reader, Storage
 from common.storage.local import LocalStorage
-from common.storage.prepared import read_section
+from common.storage.prepared import open_index, read_section
 from entrance.core.data import DataService, FileView, may
 from entrance.core.model import Caller
 from executors.packed import Packing, open_prepared
 from executors.packing.inline import Sidecar, sidecar_path
-from executors.packing.layout import leaf_head
 from executors.packing.remake import Leaf, packed_ranges, sections, stream_car
 
 BLOCK_BYTES = 1 << 20
@@ -204,11 +204,7 @@ class ContentService:
         preparation = catalogue.preparation(car.preparation_id)
         if record is None or preparation is None or preparation.no_inline:
             return []
-        reader = self._data.open(record).reader(car.storage_path)
-        try:
-            return list(_file_blocks(catalogue, car, reader))
-        finally:
-            reader.close()
+        return list(_file_blocks(catalogue, car, self._data.open(record)))
 
     def _inline_blocks(self, catalogue: Catalogue, car: Car) -> Iterator[Block]:
         sidecar = Sidecar(sidecar_path(self._database.parent, car.piece_cid))
@@ -265,26 +261,26 @@ def _layout(catalogue: Catalogue, car: Car) -> Iterator[tuple[JobRange | None, L
             yield part, section
 
 
-def _file_blocks(catalogue: Catalogue, car: Car, reader: Reader) -> Iterator[Block]:
-    """Yield the blocks of a CAR file: the CIDs of its leaves, and its link nodes whole."""
-    at, number = cars.HEADER_LENGTH, 0
-    for number, (part, section) in enumerate(_layout(catalogue, car), 1):
-        if isinstance(section, Leaf):
-            head = leaf_head(section.length)
-            cid = bytearray(cids.CID_LENGTH)
-            reader.read_into([memoryview(cid)], at + len(head) - cids.PREFIX_LENGTH)
-            block = _block(number, bytes(cid), at, section.length, None, section.at, part.file_id if part else None)
-        else:
-            cid_of, data = read_section(reader, at)
-            block = _block(number, cid_of, at, len(data), data, 0, None)
-        yield block
-        at += block.length
-    while at < car.car_size:  # of a DAG CAR
-        number += 1
-        cid_of, data = read_section(reader, at)
-        block = _block(number, cid_of, at, len(data), data, 0, None)
-        yield block
-        at += block.length
+def _file_blocks(catalogue: Catalogue, car: Car, storage: Storage) -> Iterator[Block]:
+    """Yield the blocks of a CAR file: the CIDs of its leaves, from its index, and its link nodes whole."""
+    if car.type == "dag":
+        with storage.open(car.storage_path) as stream:
+            for number, found in enumerate(cars.CarReader(stream), 1):
+                yield _block(number, found.cid, found.offset, len(found.data), found.data, 0, None)
+        return
+    with TemporaryDirectory(prefix="entrance-") as workdir, closing(storage.reader(car.storage_path)) as reader:
+        with open_index(storage, car.storage_path, Path(workdir)) as index:
+            digests = {offset: digest for _, digest, offset in index.records()}
+        at = cars.HEADER_LENGTH
+        for number, (part, section) in enumerate(_layout(catalogue, car), 1):
+            if isinstance(section, Leaf):
+                cid = cids.RAW_PREFIX + digests[at]
+                block = _block(number, cid, at, section.length, None, section.at, part.file_id if part else None)
+            else:
+                cid_of, data = read_section(reader, at)
+                block = _block(number, cid_of, at, len(data), data, 0, None)
+            yield block
+            at += block.length
 
 
 def _block(

@@ -114,7 +114,7 @@ def create_preparation(tx: Tx, *, user: str, admin: bool, wanted: NewPreparation
     max_size, piece_size, min_piece_size = checked_sizes(wanted.sizes)
     catalogue = Catalogue(tx)
     sources = [_storage(catalogue, ref, user, admin, "source storage {} does not exist") for ref in wanted.sources]
-    outputs = [_output(catalogue, ref, user, admin, "output storage {} does not exist") for ref in wanted.outputs]
+    outputs = [_storage(catalogue, ref, user, admin, "output storage {} does not exist") for ref in wanted.outputs]
     if not outputs and wanted.delete_after_export:
         raise BadInput("deleteAfterExport cannot be set without output storages")
     if not outputs and wanted.no_inline:
@@ -166,9 +166,9 @@ def attach_source(tx: Tx, *, preparation: int | str, storage: int | str, user: s
 
 
 def attach_output(tx: Tx, *, preparation: int | str, storage: int | str, user: str, admin: bool) -> Preparation:
-    """Make a storage an output of a preparation. Raises NotFound, AlreadyExists; BadInput for one that takes no CARs."""
+    """Make a storage an output of a preparation. Raises NotFound, AlreadyExists."""
     catalogue = Catalogue(tx)
-    record = _output(catalogue, storage, user, admin, "output storage '{}' does not exist")
+    record = _storage(catalogue, storage, user, admin, "output storage '{}' does not exist")
     found = find_preparation(tx, preparation, user, admin)
     if any(output.id == record.id for output in catalogue.outputs(found.id)):
         raise AlreadyExists(f"output storage '{storage}' is already attached to preparation {found.id}")
@@ -180,15 +180,4 @@ def _storage(catalogue: Catalogue, ref: int | str, user: str, admin: bool, missi
     found = catalogue.storage(ref)
     if found is None or not (admin or found.user == user):
         raise NotFound(missing.format(ref))
-    return found
-
-
-def _output(catalogue: Catalogue, ref: int | str, user: str, admin: bool, missing: str) -> StorageRecord:
-    """Return a storage that CARs can be written to."""
-    found = _storage(catalogue, ref, user, admin, missing)
-    if found.type != "local":
-        raise BadInput(
-            f"output storage '{ref}' is of type {found.type}: CARs are written to local storages only; "
-            "a transfer takes them from there to a store"
-        )
     return found

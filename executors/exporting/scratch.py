@@ -34,7 +34,8 @@ PRAGMA synchronous = NORMAL;
 PRAGMA cache_size = -16384;
 """
 _SCHEMA = """
-CREATE TABLE place (mark BLOB, basis TEXT, depth INTEGER, folder INTEGER, car_id INTEGER, output TEXT, slabs BLOB);
+CREATE TABLE place (mark BLOB, basis TEXT, depth INTEGER, folder INTEGER, car_id INTEGER, output TEXT, slabs BLOB,
+    since INTEGER);
 CREATE TABLE cars (id INTEGER PRIMARY KEY, fresh INTEGER, job INTEGER, after INTEGER);
 CREATE TABLE folders (id INTEGER PRIMARY KEY, depth INTEGER, cid BLOB, tsize INTEGER);
 CREATE TABLE blocks (folder INTEGER, kind INTEGER, cid BLOB, at INTEGER, length INTEGER, PRIMARY KEY (folder, kind, cid))
@@ -42,7 +43,7 @@ CREATE TABLE blocks (folder INTEGER, kind INTEGER, cid BLOB, at INTEGER, length 
 """
 _KEEP_PLACE = """
 UPDATE place SET mark = :mark, basis = :basis, depth = :depth, folder = :folder, car_id = :car_id, output = :output,
-    slabs = :slabs
+    slabs = :slabs, since = :since
 """
 
 
@@ -57,6 +58,7 @@ class Place:
     car_id: int = 0  # 0: no CAR has been begun
     output: str = ""  # name of the storage of the CAR, "" for inline
     slabs: bytes = b""  # the tree of the piece over what is on the disk of the CAR
+    since: int = 0  # when the CAR was begun, in ms since 1970; 0: it was not
 
 
 class Scratch:
@@ -85,7 +87,7 @@ class Scratch:
             row = self.db.execute("SELECT * FROM place").fetchone()
             place = Place(**dict(zip((field.name for field in fields(Place)), row, strict=True)))
             (end,) = self.db.execute("SELECT coalesce(max(at + length), 0) FROM blocks").fetchone()
-        except (sqlite3.DatabaseError, TypeError):
+        except (sqlite3.DatabaseError, TypeError, ValueError):  # ValueError: of an earlier version, with other columns
             self.close()
             return False
         if (place.mark, place.basis) != (mark, basis) or self._blocks.stat().st_size < end:

@@ -6,8 +6,9 @@
     .{task}-{attempt}.car.blocks.part    the journal of its digests
     .{task}-{attempt}.car.idx.part       the index, at the end
 
-They lie in the output folder, for inline packs in a folder of the service's own. All are declared before they are created. A
-later attempt declares its names and then renames what it finds of the same task, so a kill in between loses nothing.
+They lie in the output folder; for inline packs, and for CARs that go into an object store, in folders of the service's own.
+All are declared before they are created. A later attempt declares its names and then renames what it finds of the same task,
+so a kill in between loses nothing.
 """
 
 from __future__ import annotations
@@ -24,11 +25,15 @@ from pathlib import Path
 from common.db.catalogue import Catalogue
 from common.errors import ExecutorError, MayPass
 from common.storage.local import LocalStorage, free_space
+from common.storage.objects import ObjectStorage
 from executors.base import TaskContext
 from executors.packing.inline import FOLDER as SIDECARS
 from executors.packing.journal import Journal
 
 CAR, BLOCKS, INDEX = "car", "car.blocks", "car.idx"
+OUTGOING = "outgoing"
+"""Name of the folder in the service's data folder in which CARs are made that go into an object store."""
+
 _LEAST_FREE, _LITTLE_FREE = 0.01, 0.05
 _ROOM_BYTES = 256 << 20
 _UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
@@ -128,13 +133,17 @@ class Room:
         os.ftruncate(self._descriptor, length)
 
 
-def choose_output(outputs: Sequence[LocalStorage], ctx: TaskContext) -> LocalStorage:
-    """Return the output to write to: at random, weighted by the free part; one with 1 % free or less is left out.
+def choose_output(outputs: Sequence[LocalStorage | ObjectStorage], ctx: TaskContext) -> LocalStorage | ObjectStorage:
+    """Return the output to write to: at random, weighted by the free part (a store has no end); one with 1 % free or less is
+    left out.
 
     Raises MayPass when none is left.
     """
     weights = []
     for output in outputs:
+        if isinstance(output, ObjectStorage):
+            weights.append(1.0)
+            continue
         free, total = free_space(output)
         part = free / total if total else 1.0
         if part <= _LEAST_FREE:
@@ -144,42 +153,62 @@ def choose_output(outputs: Sequence[LocalStorage], ctx: TaskContext) -> LocalSto
             ctx.log(f"{output.root}: only {free} of {total} bytes are free", "WARN")
         weights.append(part)
     if not any(weights):
-        raise MayPass("storage not available: " + ", ".join(f"{output.root} is full" for output in outputs))
+        full = [str(output.root) for output in outputs if isinstance(output, LocalStorage)]
+        raise MayPass("storage not available: " + ", ".join(f"{root} is full" for root in full))
     return random.choices(outputs, weights)[0]  # noqa: S311 - spreads load
 
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """Where the CARs of a preparation go: a storage, or, for inline, nowhere (``folder`` is then that of the sidecars)."""
+    """Where the CARs of a preparation go: a storage, or, for inline, nowhere.
+
+    ``folder`` is where their files are made: a local storage's own, else one of the service's, from where they are sent to
+    the ``store``, or in which the sidecars of inline CARs stay.
+    """
 
     folder: Path
     name: str = ""
     storage_id: int | None = None
+    store: ObjectStorage | None = None
 
     @property
     def inline(self) -> bool:
         return self.storage_id is None
 
+    @property
+    def where(self) -> str:
+        """The folder in words."""
+        return f"{self.folder}" if self.store is None else f"{self.folder}, from where CARs go to storage {self.name}"
+
 
 def open_output(ctx: TaskContext, catalogue: Catalogue, preparation_id: int, chosen: str = "") -> Output:
     """Return where to write, the storage of name ``chosen`` if it is still attached.
 
-    Raises ExecutorError with the path when there is no such folder, MayPass when every output is full.
+    Raises ExecutorError with the path when there is no such folder, or with the name of a store that cannot be used; MayPass
+    when every output is full or a store does not answer.
     """
     records = {record.name: record for record in catalogue.outputs(preparation_id)}
     if not records:
-        if catalogue.data_folder is None:
-            raise ExecutorError("the service's data folder is not known here")
-        folder = catalogue.data_folder / SIDECARS
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Output(folder=folder)
-    outputs = []
+        return Output(folder=_own_folder(catalogue, SIDECARS))
+    outputs: list[LocalStorage | ObjectStorage] = []
     for record in [records[chosen]] if chosen in records else records.values():
         storage = ctx.storage(record.name)
-        if not isinstance(storage, LocalStorage):
+        if not isinstance(storage, LocalStorage | ObjectStorage):
             raise ExecutorError(f"{record.name}: CARs cannot be written to a storage of type {record.type}")
-        if not storage.root.is_dir():
+        if isinstance(storage, LocalStorage) and not storage.root.is_dir():
             raise ExecutorError(f"{storage.root}: there is no such folder")
         outputs.append(storage)
     found = outputs[0] if len(outputs) == 1 else choose_output(outputs, ctx)
-    return Output(folder=found.root, name=found.name, storage_id=records[found.name].id)
+    storage_id = records[found.name].id
+    if isinstance(found, LocalStorage):
+        return Output(folder=found.root, name=found.name, storage_id=storage_id)
+    found.check()  # now, not when all is hashed
+    return Output(folder=_own_folder(catalogue, OUTGOING), name=found.name, storage_id=storage_id, store=found)
+
+
+def _own_folder(catalogue: Catalogue, name: str) -> Path:
+    if catalogue.data_folder is None:
+        raise ExecutorError("the service's data folder is not known here")
+    folder = catalogue.data_folder / name
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder

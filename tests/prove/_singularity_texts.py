@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any, NamedTuple
 
-from servers.storages import add_storage
 from singularity import Singularity
 
 from prove import Miss
@@ -74,10 +73,6 @@ def _preparations(api: Singularity) -> Iterator[Text]:
     yield Text(400, text, "DELETE", f"/preparation/{prep}/output/{output}")
     text = f"output storage '{source}' is not attached to preparation {prep}{MISSING}"
     yield Text(404, text, "DELETE", f"/preparation/{prep}/output/{source}")
-    store = api.name("store")
-    add_storage(api.service.data, "admin", store, {"type": "s3", "path": "bucket"})
-    text = f"output storage '{store}' is of type s3: CARs are written to local storages only; *"
-    yield Text(400, text, "POST", f"/preparation/{prep}/output/{store}")
     explore = f"/preparation/{prep}/source"
     yield Text(404, f"directory 'no/where' does not exist{MISSING}", "GET", f"{explore}/{source}/explore/no/where")
     text = f"sourceAttachment '{output}' is not attached to preparation {prep}{MISSING}"

@@ -113,19 +113,14 @@ def test_storages_are_attached_and_detached(singularity: Any) -> None:
     assert singularity.call("DELETE", f"/preparation/{prep}/output/{output}").status == 404
 
 
-def test_a_store_that_no_cars_can_be_written_to_is_no_output(singularity: Any) -> None:
-    store, name = singularity.name("store"), singularity.name("prep")
-    add_storage(singularity.service.data, "admin", store, {"type": "s3", "path": "bucket"})
-    prep = singularity.ok("POST", "/preparation", {"name": name, "sourceStorages": [store]})["id"]
-    text = (
-        f"output storage '{store}' is of type s3: CARs are written to local storages only; a transfer takes them from there "
-        "to a store: invalid parameter"
-    )
-    singularity.refused(400, text, "POST", f"/preparation/{prep}/output/{store}")
-    other = {"name": singularity.name("prep"), "outputStorages": [store]}
-    singularity.refused(400, text, "POST", "/preparation", other)
-    (view,) = [p for p in singularity.ok("GET", "/preparation") if p["id"] == prep]
-    assert "outputStorages" not in view
+def test_a_store_can_be_an_output(singularity: Any) -> None:
+    stores, name = [singularity.name("store") for _ in range(2)], singularity.name("prep")
+    for store in stores:
+        add_storage(singularity.service.data, "admin", store, {"type": "s3", "path": "bucket"})
+    body = {"name": name, "outputStorages": stores[:1], "noInline": True, "deleteAfterExport": True}
+    assert [s["name"] for s in singularity.ok("POST", "/preparation", body)["outputStorages"]] == stores[:1]
+    made = singularity.ok("POST", f"/preparation/{name}/output/{stores[1]}")
+    assert [(s["name"], s["type"]) for s in made["outputStorages"]] == [(store, "s3") for store in stores]
 
 
 @pytest.mark.parametrize("flag", ["deleteAfterExport", "noInline"])
