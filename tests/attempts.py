@@ -36,6 +36,7 @@ class RecordingSink:
         self.refuse: dict[str, Exception] = {}
         self.on_rows: Callable[[AttemptKey, int], None] | None = None
         self.next_id = 100
+        self.changes = 0  # of what the launcher can run
         self._changed = threading.Condition()
 
     def _record(self, key: AttemptKey, kind: str, *what: Any) -> None:
@@ -79,6 +80,9 @@ class RecordingSink:
 
     def ended(self, key, end):
         self._record(key, "ended", end)
+
+    def ability_changed(self):
+        self.changes += 1
 
     # ---- questions
 

@@ -98,6 +98,7 @@ class Writer:
         self._start_error: BaseException | None = None
         self.commits = 0  # since start, for the metrics
         self.changes = 0
+        self.trouble = ""  # why the database could not take a transaction, until it has taken one that wrote
         threads.start(self._run)
         self._started.wait()
         if self._start_error is not None:
@@ -196,7 +197,7 @@ class Writer:
         return False
 
     def _commit(self, connection: sqlite3.Connection, batch: list[_Item]) -> None:
-        tx = Tx(connection)
+        tx, written = Tx(connection), connection.total_changes
         try:
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -209,10 +210,10 @@ class Writer:
                 if len(batch) > 1:
                     self._one_by_one(connection, tx, batch)
             else:
-                connection.execute("COMMIT")
+                self._complete(connection, written)
         except sqlite3.OperationalError as error:  # any other error of the database ends the service
             _roll_back(connection)
-            outcome = Outcome(error=_not_stored(error))
+            outcome = Outcome(error=self._not_stored(error))
             for item in batch:
                 item.outcome = outcome
         self.commits += 1
@@ -221,6 +222,7 @@ class Writer:
 
     def _one_by_one(self, connection: sqlite3.Connection, tx: Tx, batch: list[_Item]) -> None:
         """Commit a batch of which a change fails: each once more, in a savepoint of its own."""
+        written = connection.total_changes
         connection.execute("BEGIN IMMEDIATE")
         for item in batch:
             connection.execute("SAVEPOINT one")
@@ -231,10 +233,10 @@ class Writer:
                 connection.execute("ROLLBACK TO one")
                 item.outcome = Outcome(error=error)
             connection.execute("RELEASE one")
-        connection.execute("COMMIT")
+        self._complete(connection, written)
 
     def _commit_attached(self, connection: sqlite3.Connection, item: _Item) -> None:
-        attached = 0
+        attached, written = 0, connection.total_changes
         try:
             try:
                 for path in item.attach:
@@ -244,11 +246,11 @@ class Writer:
                 raise MayPass(f"rows that a task handed over cannot be read: {error}") from error
             connection.execute("BEGIN IMMEDIATE")
             item.outcome = Outcome(item.change(Tx(connection)))
-            connection.execute("COMMIT")
+            self._complete(connection, written)
         except sqlite3.DatabaseError as error:
             _roll_back(connection)
             if isinstance(error, sqlite3.OperationalError) and not _of_the_statement(error):
-                item.outcome = Outcome(error=_not_stored(error))
+                item.outcome = Outcome(error=self._not_stored(error))
             else:  # no such table or column, a row against the rules, bytes that are no database
                 item.outcome = Outcome(error=MayPass(f"rows that a task handed over cannot be stored: {error}"))
         except Exception as error:
@@ -260,6 +262,16 @@ class Writer:
         self.commits += 1
         self.changes += 1
         self._threads.call_soon(partial(self._tell, [item]))
+
+    def _complete(self, connection: sqlite3.Connection, written: int) -> None:
+        """Commit; ``written`` rows the connection had written before: one that writes nothing proves nothing of the disk."""
+        connection.execute("COMMIT")
+        if self.trouble and connection.total_changes > written:
+            self.trouble = ""
+
+    def _not_stored(self, error: sqlite3.OperationalError) -> EntranceError:
+        self.trouble = str(error)
+        return NotStored(f"the service could not store this: {error}")
 
     def _tell(self, batch: list[_Item]) -> None:
         """Let everybody know; one who cannot take it ends the service, and keeps nobody from hearing."""
@@ -286,7 +298,3 @@ def _raise_if_of_the_disk(error: Exception) -> None:
 def _of_the_statement(error: sqlite3.OperationalError) -> bool:
     """Whether the statement itself is at fault (SQLITE_ERROR), and not the disk or a lock."""
     return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_ERROR
-
-
-def _not_stored(error: sqlite3.OperationalError) -> EntranceError:
-    return NotStored(f"the service could not store this: {error}")

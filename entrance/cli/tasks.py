@@ -251,7 +251,7 @@ def _print_task(told: Mapping[str, Any]) -> None:
         ("task", task["taskID"]),
         ("execution", task["strongerExecId"]),
         ("state", state_word(task)),
-        ("reason", task.get("errDesc")),
+        ("reason", task.get("errDesc") or task.get("waitsBecause")),
         ("executor", task["executeApplicationName"]),
         ("parameters", task.get("executionCode")),
         ("user", task["umUser"]),

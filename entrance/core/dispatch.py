@@ -36,6 +36,7 @@ from entrance.core.logs import Logs, Seal
 from entrance.core.metrics import Ring, unpack
 from entrance.core.scheduler import Scheduler, Waiting
 from entrance.core.signs import SignsOfLife
+from executors import registry
 from executors.launchers.base import Attempt, AttemptKey, End, Ending, Launcher, Limits
 
 _MOST_CORES = 4
@@ -86,6 +87,7 @@ class Dispatcher:
         self._wake = threading.Event()
         self._closing = False
         self._held = False
+        self.held: Mapping[str, str] = {}  # executors of which the launcher can run nothing now, and why
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -165,6 +167,13 @@ class Dispatcher:
     def hold(self, held: bool) -> None:
         """Start nothing while held; what runs goes on."""
         self._held = held
+        self._wake.set()
+
+    def ability_changed(self) -> None:
+        """Let tasks wait in the queue for a launcher that cannot run them, and go on when it can."""
+        unable = {name: why for name in registry.names() if (why := self._launcher.unable(name))}
+        with self._lock:
+            self.held = self.scheduler.held = unable
         self._wake.set()
 
     def queued(self, task: Task) -> None:

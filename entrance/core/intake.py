@@ -71,6 +71,10 @@ class Ends(Protocol):
 
     def gone(self, key: AttemptKey) -> None: ...
 
+    def ability_changed(self) -> None:
+        """What the launcher can run is not what it was; must not wait."""
+        ...
+
     def stored(self, live: Live) -> None:
         """The end of an attempt is stored."""
         ...
@@ -214,6 +218,10 @@ class Intake:
         strike(self._writer, self._hooks, live.task, [(i, a, b) for i, (a, b) in zip(ids, pairs, strict=True)], failures)
         if failures:
             raise NotStored(f"a file could not get its final name: {next(iter(failures.values()))}")
+
+    def ability_changed(self) -> None:
+        if self.ends is not None:
+            self.ends.ability_changed()
 
     def ended(self, key: AttemptKey, end: End) -> None:
         """The attempt is over: store its end. Waits until it is stored, however long the disk is full."""

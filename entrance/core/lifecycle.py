@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import bindparam, insert, select
+from sqlalchemy.dialects.sqlite import insert as upsert
 
 from common.clock import Clock, SystemClock
 from common.config import Settings
@@ -50,6 +51,8 @@ T = TypeVar("T")
 _LOG = get_log("entrance.core")
 _META = Sql(select(t.meta.c.value).where(t.meta.c.key == bindparam("key")))
 _SET_META = Sql(insert(t.meta).values(key=bindparam("key"), value=bindparam("value")))
+_put = upsert(t.meta).values(key="tried", value=bindparam("value"))
+_TRY = Sql(_put.on_conflict_do_update(index_elements=["key"], set_={"value": _put.excluded.value}))
 
 STOP_SECONDS = 12.0  # for attempts, of the 15 that an orderly stop may take
 _SWEEP_SECONDS = 60.0
@@ -293,6 +296,8 @@ class Core:
         while not self._closing.wait(1.0):
             self._guarded("reports cannot be stored", self.intake.flush)
             self._guarded("the ids that were given cannot be noted", self._keep_ids)
+            if self.writer.trouble:
+                self._guarded("the database cannot be written", self._try_to_write)
 
     def _sweep(self) -> None:
         self._guarded("old log files cannot be removed", self.janitor.remove_stale_logs)
@@ -303,6 +308,10 @@ class Core:
     def _keep_ids(self) -> None:
         with self.readers.read() as tx:
             self._ids.keep(tx)
+
+    def _try_to_write(self) -> None:
+        """Write something into the database that took nothing: when it does again, it is known before somebody needs it."""
+        self.writer.call(lambda tx: tx.run(_TRY, value=str(self.clock.now())))
 
     def _look_for_signs(self) -> None:
         while not self._closing.wait(min(CHECK_SECONDS, self.signs.seconds / 2)):

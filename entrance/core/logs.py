@@ -117,6 +117,7 @@ class Logs:
         self._folder, self._instance, self._lock = folder, instance, lock
         self._open: dict[int, _Open] = {}
         self._dirty: dict[int, float] = {}  # since when lines of a log wait
+        self._trouble = ""
         folder.mkdir(parents=True, exist_ok=True)
 
     # ---- writing
@@ -162,6 +163,11 @@ class Logs:
     def dirty(self) -> bool:
         return bool(self._dirty)
 
+    @property
+    def trouble(self) -> str:
+        """Why lines that wait could not be written, when last tried; "" = they could, or none waits."""
+        return self._trouble if self._dirty else ""
+
     def flush(self, offload: Callable[..., Any], only: int | None = None, *, waiting_seconds: float = 0.0) -> None:
         """Write what waits (of one log, or of all) into the files; ``offload`` runs the writing elsewhere.
 
@@ -203,7 +209,10 @@ class Logs:
                     log.waiting = log.said - log.put
                     if not log.blocks:
                         self._dirty.pop(task_id, None)
+            if lines is not None:
+                self._trouble = ""
         if failure is not None:
+            self._trouble = failure.strerror or str(failure)
             raise failure
 
     def written(self, task_id: int, offload: Callable[..., Any]) -> None:

@@ -184,3 +184,4 @@ class QueueInfo:
     waiting: int
     running: int
     groups: Sequence[tuple[str, int, int]]  # (group, waiting, running)
+    held: Mapping[str, str] = field(default_factory=dict)  # executors whose tasks wait until they can be run again, and why

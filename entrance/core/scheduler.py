@@ -2,8 +2,8 @@
 
 Order: level of priority (six of them; a task rises one level for each ``ageing_ms`` that it waits), then the groups in turn,
 then within a group the larger priority (of a task that rose: at least that of its level), then the older task. A group (or
-creator, or executor) at its limit is passed over; the first task in order that is allowed but does not fit waits for room,
-and nothing behind it starts.
+creator, or executor) at its limit is passed over, and an executor that is held; the first task in order that is allowed but
+does not fit waits for room, and nothing behind it starts.
 
 Costs: adding and taking O(log n); passing over blocked groups O(groups). What is kept is O(n), whatever came and went: what
 a change leaves behind in the heaps is thrown away when it is more than what counts.
@@ -14,7 +14,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_right
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from common.task import Priority
@@ -70,6 +70,7 @@ class Scheduler:
         self._in_creator: Counter[tuple[str, str]] = Counter()
         self._in_executor: Counter[str] = Counter()
         self.used = 0.0
+        self.held: Collection[str] = ()  # executors of which nothing is started
 
     # ---- facts
 
@@ -226,7 +227,8 @@ class Scheduler:
     def _allowed(self, task: Waiting) -> bool:
         limits = self.limits
         return not (
-            (limits.per_group and self._in_group[task.group] >= limits.per_group)
+            task.executor in self.held
+            or (limits.per_group and self._in_group[task.group] >= limits.per_group)
             or (limits.per_creator and self._in_creator[task.creator, task.executor] >= limits.per_creator)
             or (limits.per_executor and self._in_executor[task.executor] >= limits.per_executor)
         )

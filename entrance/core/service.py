@@ -269,7 +269,7 @@ class TaskService:
     # ---- look
 
     def get(self, caller: Caller, ref: Ref, verb: str = "view") -> Task:
-        """Return a task as it stands in the database."""
+        """Return a task as it stands in the database; ``reason`` of one that is queued: why its turn cannot come now."""
         named = parse_ref(ref)
         if named is None:
             raise TaskNotFound
@@ -279,6 +279,11 @@ class TaskService:
             raise TaskNotFound
         access.check(caller, task, verb)
         self._signs.seen(task.id)
+        return self._with_reason(task)
+
+    def _with_reason(self, task: Task) -> Task:
+        if task.state is State.QUEUED and (why := self._dispatcher.held.get(task.executor)):
+            return replace(task, reason=f"waits: {why}")
         return task
 
     def submission(self, caller: Caller, ref: Ref) -> SubmissionRecord:
@@ -433,7 +438,7 @@ class TaskService:
     def page(self, caller: Caller, which: Filter, offset: int = 0, limit: int = 20) -> TaskPage:
         with self._readers.read() as tx:
             tasks, total = self._offload(lists.page, tx, _selection(caller, which), offset, limit)
-        return TaskPage(tasks=tasks, total=total)
+        return TaskPage(tasks=[self._with_reason(task) for task in tasks], total=total)
 
     def queue(self) -> QueueInfo:
         scheduler = self._dispatcher.scheduler
@@ -444,12 +449,18 @@ class TaskService:
             waiting=len(scheduler.waiting),
             running=len(scheduler.running),
             groups=sorted((g, w, r) for g, (w, r) in scheduler.groups().items()),
+            held=self._dispatcher.held,
         )
 
     @property
     def log_lines(self) -> int:
         """Lines taken in from tasks since the start."""
         return self._intake.lines
+
+    @property
+    def log_trouble(self) -> str:
+        """Why lines of tasks cannot be written to their files; "" = they can."""
+        return self._logs.trouble
 
     def workers(self) -> Sequence[WorkerInfo]:
         return [

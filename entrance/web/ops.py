@@ -6,6 +6,7 @@ sends a bearer token). ``/openapi.json`` lists the documents of the dialects.
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping
 
@@ -20,6 +21,7 @@ from entrance.web.api import plain
 from entrance.web.core import Core
 from entrance.web.errors import NoRoute
 from entrance.web.state import the_auth, the_core, the_web
+from executors import registry
 
 blueprint = Blueprint("ops", __name__)
 
@@ -46,6 +48,15 @@ class Numbers:
         yield GaugeMetricFamily("entrance_slots", "Work that may be done at the same time, in cores.", value=queue.slots)
         yield GaugeMetricFamily("entrance_slots_used", "Slots that are taken, in cores.", value=queue.slots_used)
         yield GaugeMetricFamily("entrance_online", "1 while new tasks are taken.", value=int(queue.online))
+        able = GaugeMetricFamily("entrance_executor_ready", "0 while its tasks wait: none can be run.", labels=["executor"])
+        for name in registry.names():
+            able.add_metric([name], int(name not in queue.held))
+        yield able
+        stored, logged = not core.writer.trouble, not core.service.log_trouble
+        yield GaugeMetricFamily(
+            "entrance_database_writable", "0 from a failed write to the next that is stored.", value=stored
+        )
+        yield GaugeMetricFamily("entrance_logs_writable", "0 while lines of tasks wait for the disk.", value=logged)
         yield GaugeMetricFamily("entrance_groups", "Groups that have tasks.", value=len(queue.groups))
         yield CounterMetricFamily("entrance_log_lines", "Lines taken in from tasks.", value=core.service.log_lines)
         yield CounterMetricFamily("entrance_writer_commits", "Commits of the one writer.", value=core.writer.commits)
@@ -88,12 +99,29 @@ def health() -> Response:
 
 @blueprint.get("/ready")
 def ready() -> Response:
-    """The database answers and new tasks are taken; else 503."""
-    core = the_core()
-    with core.readers.read() as tx:
-        tx.connection.execute("SELECT 1").fetchone()
-    online = core.service.queue().online
-    return plain({"status": "ready" if online else "offline"}, 200 if online else 503)
+    """Tasks are taken, can be stored and can be run; else 503 and why not."""
+    reasons = _reasons(the_core())
+    return plain({"status": "not ready", "reasons": reasons}, 503) if reasons else plain({"status": "ready"})
+
+
+def _reasons(core: Core) -> list[str]:
+    """Return in words what the service cannot do now. Reads memory, and one row to see that the database answers."""
+    queue, found = core.service.queue(), []
+    try:
+        with core.readers.read() as tx:
+            tx.connection.execute("SELECT 1").fetchone()
+    except sqlite3.Error as error:
+        found.append(f"the database does not answer: {error}")
+    if not queue.online:
+        found.append("no new tasks are taken: the service was marked offline")
+    for why in dict.fromkeys(queue.held.values()):
+        names = ", ".join(sorted(name for name, its in queue.held.items() if its == why))
+        found.append(f"tasks of {names} wait: {why}")
+    if core.writer.trouble:
+        found.append(f"the database cannot be written: {core.writer.trouble}")
+    if core.service.log_trouble:
+        found.append(f"the logs of tasks cannot be written: {core.service.log_trouble}")
+    return found
 
 
 @blueprint.get("/metrics")

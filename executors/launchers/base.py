@@ -124,6 +124,10 @@ class Sink(Protocol):
 
     def ended(self, key: AttemptKey, end: End) -> None: ...
 
+    def ability_changed(self) -> None:
+        """What ``Launcher.unable`` says is not what it said before. Must not wait."""
+        ...
+
 
 class Launcher(Protocol):
     """Starts and ends attempts somewhere."""
@@ -141,6 +145,11 @@ class Launcher(Protocol):
 
     def start(self, attempt: Attempt) -> None:
         """Hand the attempt over. Raises LaunchFailed; otherwise ``Sink.ended`` will come, whatever happens."""
+        ...
+
+    def unable(self, executor: str) -> str:
+        """Return why attempts of an executor cannot be run, in words that say nothing of the work; "" = they can, or will in
+        a moment. Attempts that are started nevertheless may be lost. ``Sink.ability_changed`` tells of each change."""
         ...
 
     def ask_stop(self, key: AttemptKey) -> None:

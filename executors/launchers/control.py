@@ -6,6 +6,7 @@ import array
 import json
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -127,6 +128,11 @@ class ForkServerProcess:
             return False
         self.servers.discard(self.pid)
         return True
+
+    @property
+    def status(self) -> int:
+        """How the process ended, as of ``os.waitstatus_to_exitcode``; -9 as long as its end is not known."""
+        return -signal.SIGKILL if self._process.returncode is None else self._process.returncode
 
     def close(self) -> None:
         self._control.close()

@@ -11,6 +11,7 @@ it is told with the data folder, then waits on its control socket (AF_UNIX SEQPA
               {"op": "kill", "keys": [K, ...]}        {"op": "ping"}
     from it   {"ev": "ready"}   {"ev": "pong"}   {"ev": "forked", "key": K, "pid": P}   {"ev": "refused", "key": K, "why": W}
               {"ev": "exit", "key": K, "status": as os.waitstatus_to_exitcode, "cpu": seconds, "rss": bytes}
+              {"ev": "failed", "why": W} in place of ready, then it ends: a module of ``--preload`` cannot be imported
 
 How nothing is left behind: every task leads a process group and is a child subreaper, so what it starts stays below it,
 however it detaches. When the task ends, its orphans come to the fork server, a subreaper too, where every child that is no
@@ -41,6 +42,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from common.errors import LaunchFailed
 from executors import registry, runner
 from executors.channel import DATAGRAM_BYTES, Channel, attempt_frame, attempt_of
 from executors.launchers import processes
@@ -264,14 +266,16 @@ def _prefer_to_kill() -> None:
 
 
 def _preload(places: list[str], executors: list[str], data: Path) -> None:
+    """Import everything. Raises LaunchFailed with the first of ``places`` that cannot be; the log says more."""
     for place in places:
         module, _, function = place.partition(":")
         try:
             loaded = importlib.import_module(module)
             if function:
                 getattr(loaded, function)(data)
-        except ImportError as error:
-            logging.getLogger(__name__).warning("not preloaded: %s (%s)", module, error)
+        except Exception as error:
+            logging.getLogger(__name__).error("not preloaded: %s (%s: %s)", place, type(error).__name__, error)
+            raise LaunchFailed(f"{module} cannot be loaded") from error
     registry.take({name: place for name, _, place in (told.partition("=") for told in executors)})
     registry.load_all()
 
@@ -306,8 +310,12 @@ def main() -> NoReturn:
     _prefer_to_kill()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
-    places, executors = options.preload.split(","), options.executors.split(",")
-    _preload([*filter(None, places)], [*filter(None, executors)], Path(options.data))
+    try:
+        places, names = options.preload.split(","), options.executors.split(",")
+        _preload([*filter(None, places)], [*filter(None, names)], Path(options.data))
+    except LaunchFailed as error:
+        control.send(json.dumps({"ev": "failed", "why": str(error)}).encode())
+        sys.exit(1)
     os.environ.pop("OPENBLAS_NUM_THREADS", None)  # was for numpy's import; a task has threads of its own
     _warm_up()
     gc.collect()

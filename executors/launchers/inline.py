@@ -60,6 +60,9 @@ class InlineLauncher:
         run.worker.start()
         run.reader.start()
 
+    def unable(self, executor: str) -> str:
+        return ""
+
     def ask_stop(self, key: AttemptKey) -> None:
         self._tell(key, encode({"t": "stop"}))
 

@@ -31,6 +31,7 @@ from executors.launchers.control import ForkServerProcess
 from executors.launchers.session import Session
 
 READY_SECONDS = 60.0
+LATE_SECONDS = 30.0  # a fork server that is not ready by then is told of; a first start, which compiles, takes ten at most
 STOP_SECONDS = 1.0  # from the wish to stop to the kill
 SAMPLE_SECONDS = 1.0
 SWEEP_SECONDS = 10.0
@@ -105,6 +106,8 @@ class LocalLauncher:
         self._closing = threading.Event()
         self._opened = not awaited  # whether a fork server that ends is replaced
         self._begun = 0.0  # when the present one was
+        self._failure = ""  # what the present one said of its end
+        self._trouble = ""  # why none is ready, since one was expected
         self._unheard = 0
         self._memory_kills = 0
         self._threads: list[threading.Thread] = []
@@ -164,6 +167,9 @@ class LocalLauncher:
         reader.start()
         if run.stopping:  # a kill may have reached the fork server before the start
             self._kill([run])
+
+    def unable(self, executor: str) -> str:
+        return self._trouble
 
     def ask_stop(self, key: AttemptKey) -> None:
         with self._changing:
@@ -281,17 +287,14 @@ class LocalLauncher:
 
     def _death(self, status: int) -> str:
         """Return the sentence for a process that ended without a result."""
+        how = f"the process {_how_it_ended(status)}"
         if status >= 0:
-            return f"the process exited with status {status} without a result"
-        try:
-            name = f"signal {-status} ({signal.Signals(-status).name})"
-        except ValueError:
-            name = f"signal {-status}"
+            return f"{how} without a result"
         if -status == signal.SIGKILL:
             before, self._memory_kills = self._memory_kills, processes.memory_kills()
             if self._memory_kills > before:
-                return f"the process was killed by {name}: the machine ran out of memory"
-        return f"the process was killed by {name}"
+                return f"{how}: the machine ran out of memory"
+        return how
 
     def _kill(self, runs: Sequence[_Run]) -> None:
         with self._changing:
@@ -318,6 +321,7 @@ class LocalLauncher:
         )
         self._ready.clear()
         self._begun = time.monotonic()
+        self._failure = ""
         with self._changing:
             self._server = server
             self._unheard = 0
@@ -347,6 +351,7 @@ class LocalLauncher:
                     replacement = self._new_server()
                 except LaunchFailed as error:
                     _LOG.error("fork server not started", extra={"reason": str(error)})
+                    self._is_in_trouble(str(error))
                     backoff = min(max(0.1, backoff * 2), MAX_BACKOFF_SECONDS)
             server = replacement
 
@@ -354,6 +359,10 @@ class LocalLauncher:
         kind = event["ev"]
         if kind == "ready":
             self._ready.set()
+            self._is_in_trouble("")
+            return
+        if kind == "failed":
+            self._failure = event["why"]
             return
         if kind == "pong":
             self._unheard = 0
@@ -379,14 +388,24 @@ class LocalLauncher:
         if not self._closing.is_set():
             what = "fork server lost" if self._ready.is_set() else "fork server ended before it was ready"
             _LOG.error(what, extra={"pid": server.pid, "attempts": len(runs)})
-        if not server.wait(END_SECONDS if self._closing.is_set() else 0):
+        if not server.wait(0 if self._ready.is_set() and not self._closing.is_set() else END_SECONDS):
             server.kill()
             server.wait(END_SECONDS)
         server.close()
+        if not self._ready.is_set() and not self._closing.is_set():
+            why = self._failure or f"it {_how_it_ended(server.status)}"
+            self._is_in_trouble(f"the fork server ended before it was ready: {why}")
         while not self._sweep(SWEEP_SECONDS):  # no attempt may start anew while its old processes live
             _LOG.error("processes cannot be ended", extra={"pids": self._left()})
+            self._is_in_trouble("processes that a lost fork server left behind cannot be ended")
         for run in runs:
             run.is_gone()
+
+    def _is_in_trouble(self, why: str) -> None:
+        """Tell, if that is new, why no fork server is ready; "" = one is."""
+        if why != self._trouble:
+            self._trouble = why
+            self._sink.ability_changed()
 
     def _left(self) -> list[int]:
         """Return the processes that should not be there; touches only files, so it may be offloaded."""
@@ -445,8 +464,12 @@ class LocalLauncher:
         if server is None:
             return
         if not self._ready.is_set():
-            if time.monotonic() - self._begun > READY_SECONDS:
+            waited = time.monotonic() - self._begun
+            if waited > LATE_SECONDS and not self._trouble:
+                self._is_in_trouble(f"the fork server has not got ready within {LATE_SECONDS:g} s")
+            if waited > READY_SECONDS:
                 _LOG.error("fork server does not get ready", extra={"pid": server.pid})
+                self._failure = f"it took more than {READY_SECONDS:g} s"
                 server.kill()
             return
         self._unheard += 1
@@ -455,3 +478,13 @@ class LocalLauncher:
             server.kill()
             return
         server.ping()
+
+
+def _how_it_ended(status: int) -> str:
+    """Return in words what the status of a process says, as of ``os.waitstatus_to_exitcode``."""
+    if status >= 0:
+        return f"exited with status {status}"
+    try:
+        return f"was killed by signal {-status} ({signal.Signals(-status).name})"
+    except ValueError:
+        return f"was killed by signal {-status}"

@@ -31,6 +31,9 @@ class SplitLauncher:
     def start(self, attempt: Attempt) -> None:
         (self._small if attempt.executor in self._names else self._large).start(attempt)
 
+    def unable(self, executor: str) -> str:
+        return (self._small if executor in self._names else self._large).unable(executor)
+
     def ask_stop(self, key: AttemptKey) -> None:
         for launcher in self._both:
             launcher.ask_stop(key)

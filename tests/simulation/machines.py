@@ -153,6 +153,9 @@ class SimLauncher:
             process.alive = False
         self._machine.processes.clear()
 
+    def unable(self, executor: str) -> str:
+        return ""  # the fork server is coming back
+
     def start(self, attempt: Attempt) -> None:
         self._kernel.turn()
         if self._closed or not self._machine.fork_server:

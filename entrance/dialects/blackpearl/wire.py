@@ -116,7 +116,7 @@ class View:
     @property
     def error_message(self) -> str | None:
         task = self.job.task
-        if task.state in (State.FAILED, State.TIMED_OUT, State.WAITING_RETRY) and task.reason:
+        if task.state in (State.QUEUED, State.FAILED, State.TIMED_OUT, State.WAITING_RETRY) and task.reason:
             return " ".join(task.reason.split())
         return None
 

@@ -235,6 +235,7 @@ def executors() -> Response:
         "waiting": "integer",
         "running": "integer",
         "groups": "array",
+        "held": "object: executors whose tasks cannot be run now, and why",
     },
 )
 def queue() -> Response:
@@ -253,6 +254,7 @@ def queue() -> Response:
             "waiting": info.waiting,
             "running": info.running,
             "groups": groups,
+            "held": dict(info.held),
         }
     )
 

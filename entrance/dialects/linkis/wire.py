@@ -70,8 +70,9 @@ def selected(words: Iterable[str]) -> tuple[list[State], list[str]]:
 
 
 def waits(task: Task) -> Wire:
-    """Return what tells a paused or waiting task from one that runs."""
+    """Return what tells a paused or waiting task from one that runs, and, as long as its turn cannot come, why."""
     return {
+        **({"waitsBecause": task.reason} if task.state is State.QUEUED and task.reason else {}),
         "paused": task.pause_requested or task.state is State.PAUSED,
         "waitingRetry": task.state is State.WAITING_RETRY,
         "priority": task.priority,

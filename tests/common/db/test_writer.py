@@ -174,9 +174,13 @@ def test_a_full_disk_refuses_and_the_writer_goes_on_when_there_is_room_again(des
     assert desk.notes() == kept
     with pytest.raises(NotStored):
         desk.writer.call(note("x" * 100_000))
+    assert desk.writer.trouble == "database or disk is full"
+    desk.writer.call(lambda tx: tx.connection.execute("SELECT text FROM notes").fetchone())
+    assert desk.writer.trouble  # one that writes nothing proves nothing
     desk.limit(1000)
     desk.writer.call(note("again"))
     assert desk.notes() == [*kept, "again"]
+    assert desk.writer.trouble == ""
 
 
 def test_a_full_disk_fails_the_whole_batch_and_nothing_of_it_is_stored(desk: Desk) -> None:

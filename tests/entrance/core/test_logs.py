@@ -386,10 +386,12 @@ def test_a_log_of_an_earlier_life_is_taken_up_on_a_full_disk(tmp_path: Path, mon
         logs.append(TASK, said(601))
         with pytest.raises(OSError, match="No space"):
             logs.flush(now_and_here)
+        assert logs.trouble == "No space left on device"
         assert len(read_all(logs)) == HEAD_LINES + 600
         assert logs.seal(TASK, 0, ()).lines == HEAD_LINES + 601
         logs.unseal(TASK.id)
     logs.flush(now_and_here)
+    assert logs.trouble == ""
     assert [x.rpartition(" ")[2] for x in read_all(logs)[HEAD_LINES:]] == [str(n) for n in range(1, 602)]
     assert path.with_suffix(".idx").stat().st_size == 8 * 3
 

@@ -142,6 +142,17 @@ def test_a_group_at_its_limit_is_passed_over() -> None:
     assert ids(scheduler.pick(0)) == [2]
 
 
+def test_an_executor_that_is_held_is_passed_over_until_it_is_not() -> None:
+    scheduler = Scheduler(Limits(slots=4))
+    for n, executor in enumerate(("pack", "echo", "pack"), start=1):
+        scheduler.add(task(n, f"IDE_ann_{executor}"), 0)
+    scheduler.held = {"pack"}
+    assert ids(scheduler.pick(0)) == [2]
+    assert scheduler.pick(0) == []
+    scheduler.held = ()
+    assert ids(scheduler.pick(0)) == [1, 3]
+
+
 def test_limits_of_creator_and_executor_hold_over_groups() -> None:
     scheduler = Scheduler(Limits(slots=9, per_creator=1))
     scheduler.add(task(1, "IDE_ann_echo"), 0)

@@ -438,6 +438,24 @@ def test_a_launcher_that_cannot_start_costs_no_retry(life: Any, monkeypatch: pyt
     assert life.state(task) is State.SUCCEEDED and life.get(task).errors == 0
 
 
+def test_tasks_wait_without_attempts_for_a_launcher_that_is_out_of_order(life: Any) -> None:
+    life.launcher.out_of_order = {"sleep": "the fork server is broken"}
+    life.launcher.sink.ability_changed()
+    task, other = life.submit("sleep"), life.submit("echo")
+    life.started(other)
+    waiting = life.get(task)
+    assert (waiting.state, waiting.attempt, waiting.reason) == (State.QUEUED, 0, "waits: the fork server is broken")
+    assert life.service.page(ANN, Filter(ids=[task.id])).tasks[0].reason == waiting.reason
+    assert life.service.queue().held == life.launcher.out_of_order
+    assert life.service.pause(ANN, task.id).state is State.PAUSED
+    assert life.service.resume(ANN, task.id).state is State.QUEUED
+
+    life.launcher.out_of_order = {}
+    life.launcher.sink.ability_changed()
+    assert life.started(task).number == 1
+    assert life.get(task).reason is None
+
+
 # ---- time limits ---------------------------------------------------------------------------------------------------
 
 

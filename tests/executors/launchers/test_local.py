@@ -398,12 +398,12 @@ def test_a_fork_server_that_cannot_start_is_told_at_once(tmp_path, sink, monkeyp
     assert time.monotonic() - began < 10
 
 
-def test_a_module_that_cannot_be_preloaded_is_no_reason_to_stop(tmp_path, sink, instance):
-    launcher = LocalLauncher(data=tmp_path, instance=instance, preload=["no_such_module", "numpy"])
+def test_a_fork_server_without_its_modules_is_never_ready(tmp_path, sink, instance):
+    launcher = LocalLauncher(data=tmp_path, instance=instance, preload=["no_such_module"], awaited=False)
     launcher.open(sink)
     launcher.reconcile()
     try:
-        assert sink.wait_end(Starter(launcher, tmp_path)("echo")).ending is Ending.SUCCEEDED
+        wait_until(lambda: "no_such_module cannot be loaded" in launcher.unable("echo"))
     finally:
         launcher.close(5)
 
@@ -424,8 +424,22 @@ def test_attempts_wait_for_a_fork_server_that_reconcile_did_not_wait_for(tmp_pat
     try:
         key = Starter(launcher, tmp_path / "work")("echo")
         assert launcher.running() == [key]
+        assert launcher.unable("echo") == ""
         held.touch()
         assert sink.wait_end(key).ending is Ending.SUCCEEDED
+    finally:
+        launcher.close(5)
+
+
+def test_a_fork_server_that_is_late_is_told_of(tmp_path, sink, instance, held, monkeypatch):
+    monkeypatch.setattr(local, "LATE_SECONDS", 0.5)
+    launcher = LocalLauncher(data=tmp_path, instance=instance, preload=["held"], awaited=False)
+    launcher.open(sink)
+    launcher.reconcile()
+    try:
+        wait_until(lambda: launcher.unable("echo") == "the fork server has not got ready within 0.5 s")
+        held.touch()
+        wait_until(lambda: not launcher.unable("echo"))
     finally:
         launcher.close(5)
 
@@ -452,7 +466,11 @@ def test_a_fork_server_that_never_got_ready_is_replaced_until_one_does(tmp_path,
     start = Starter(launcher, tmp_path / "work")
     try:
         wait_until(lambda: "fork server ended before it was ready" in caplog.text)
+        wait_until(lambda: launcher.unable("echo") == "the fork server ended before it was ready: it exited with status 3")
+        told = sink.changes
         mended.touch()
-        wait_until(lambda: (key := try_to_start(start)) and sink.wait_end(key).ending is Ending.SUCCEEDED)
+        wait_until(lambda: not launcher.unable("echo"))
+        assert sink.changes == told + 1
+        assert sink.wait_end(start("echo")).ending is Ending.SUCCEEDED
     finally:
         launcher.close(5)

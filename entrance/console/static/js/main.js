@@ -56,7 +56,9 @@ function Queue() {
       <div class="queue-line"><span>${t("queue.slots")}</span><b>${data.slotsUsed} / ${data.slots}</b></div>
       <div class="queue-line"><span>${t("state.running")}</span><b>${count(data.running)}</b></div>
       <div class="queue-line"><span>${t("queue.waiting")}</span><b>${count(data.waiting)}</b></div>
-      ${!data.online && html`<div class="notice warn">${t("queue.offline")}</div>`}`}
+      ${!data.online && html`<div class="notice warn">${t("queue.offline")}</div>`}
+      ${[...new Set(Object.values(data.held))].map((why) => html`<div class="notice warn" key=${why}>
+        ${t("queue.held", { names: Object.keys(data.held).filter((name) => data.held[name] === why).join(", "), why })}</div>`)}`}
   </div>`;
 }
 

@@ -10,6 +10,7 @@ export const TEXTS = {
   "error.offline": ["The service does not answer.", "服务没有响应。"],
   "live.up": ["Live", "实时更新"], "live.down": ["Polling", "轮询更新"],
   "queue.slots": ["Cores in use", "已用核数"], "queue.waiting": ["Waiting", "等待中"], "queue.offline": ["No new tasks are taken", "暂不接受新任务"],
+  "queue.held": ["Tasks of {names} wait: {why}", "{names} 的任务在等待：{why}"],
   "login.title": ["Log in", "登录"], "login.hint": ["Queue, watch and steer data preparation.", "提交、查看并控制数据准备任务。"],
   "login.user": ["User name", "用户名"], "login.password": ["Password", "密码"], "login.enter": ["Log in", "登录"],
 
