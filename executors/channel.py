@@ -28,6 +28,9 @@ MAX_HEADER_BYTES = 1 << 20
 MAX_BODY_BYTES = 64 << 20
 DATAGRAM_BYTES = 128 << 10  # of one message between the service and its fork server
 _READ_BYTES = 16 << 10  # what comes to a task is short; a fresh process touches as little memory as it can
+dump = json.JSONEncoder(separators=(",", ":")).encode
+"""Returns a value as JSON text, as short as it can be."""
+_scan = json.JSONDecoder().raw_decode
 
 
 class ChannelClosed(ConnectionError):
@@ -41,9 +44,18 @@ class Frame(NamedTuple):
     body: bytes
 
 
+def load(data: bytes | bytearray) -> Any:
+    """Return the value of JSON text that ``dump`` wrote, without a look for encodings and white space. Raises ValueError."""
+    text = str(data, "utf-8")
+    value, end = _scan(text)
+    if end != len(text):
+        raise ValueError("there is more than one value")
+    return value
+
+
 def encode(header: Mapping[str, Any], body: bytes = b"") -> bytes:
     """Return the bytes of one frame."""
-    head = json.dumps(header, separators=(",", ":")).encode()
+    head = dump(header).encode()
     if len(head) > MAX_HEADER_BYTES or len(body) > MAX_BODY_BYTES:
         raise ValueError(f"a message of {len(head)} + {len(body)} bytes is too large for the channel")
     return b"".join((HEAD.pack(len(head), len(body)), head, body))
@@ -70,7 +82,7 @@ class Decoder:
                 if len(held) < end:
                     break
                 try:
-                    header = json.loads(held[start + HEAD.size : body_at])
+                    header = load(held[start + HEAD.size : body_at])
                 except ValueError as error:
                     raise ChannelClosed("a frame's header is no JSON") from error
                 if not isinstance(header, dict):
@@ -149,13 +161,13 @@ def attempt_frame(attempt: Attempt) -> bytes:
         "limits": [attempt.limits.memory_bytes, attempt.limits.open_files, attempt.limits.cpu_seconds],
     }
     state = -1 if attempt.checkpoint is None else len(attempt.checkpoint)
-    return encode({"t": "attempt", "state": state}, (attempt.checkpoint or b"") + json.dumps(plan).encode())
+    return encode({"t": "attempt", "state": state}, (attempt.checkpoint or b"") + dump(plan).encode())
 
 
 def attempt_of(frame: Frame) -> Attempt:
     """Return the attempt that ``attempt_frame`` wrote."""
     size = frame.header["state"]
-    plan = json.loads(frame.body[max(size, 0) :])
+    plan = load(frame.body[max(size, 0) :])
     memory, files, seconds = plan["limits"]
     return Attempt(
         key=AttemptKey(task_id=plan["task"], number=plan["attempt"]),

@@ -7,7 +7,6 @@ from a checkpoint repeats no line of the work before it.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from common.errors import ExecutorError, MayPass
 from executors import loglines
 from executors.base import Stage, StopRequested
-from executors.channel import Channel, ChannelClosed, Frame, encode
+from executors.channel import Channel, ChannelClosed, Frame, dump, encode
 from executors.launchers.base import Attempt
 from executors.slices import SLICE_ROWS, Pending, write_slice
 
@@ -230,7 +229,7 @@ class ChannelContext:
 
     def _ask(self, kind: str, arguments: dict[str, Any]) -> Any:
         """Send a request and return its answer. Raises the error that the service had, or StopRequested."""
-        body = json.dumps(arguments).encode()
+        body = dump(arguments).encode()
         with self._sending:
             self._flush(time.monotonic())
             self._request += 1

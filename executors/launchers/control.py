@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import json
 import logging
 import os
 import signal
@@ -18,7 +17,7 @@ from typing import Any
 
 from common.errors import LaunchFailed
 from executors import registry
-from executors.channel import DATAGRAM_BYTES
+from executors.channel import DATAGRAM_BYTES, dump, load
 from executors.launchers import processes
 
 KILL_BATCH = 2_000  # keys in one datagram
@@ -74,7 +73,7 @@ class ForkServerProcess:
     def send(self, request: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
         """Send one request. Raises LaunchFailed when the fork server is gone."""
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
-        data = json.dumps(request, separators=(",", ":")).encode()
+        data = dump(request).encode()
         try:
             with self._sending:
                 self._control.sendmsg([data], rights)
@@ -83,7 +82,7 @@ class ForkServerProcess:
 
     def ping(self) -> None:
         """Ask for a sign of life, unless somebody else is still trying to send."""
-        data = json.dumps({"op": "ping"}).encode()
+        data = dump({"op": "ping"}).encode()
         if self._sending.acquire(blocking=False):
             try:
                 self._control.send(data)
@@ -109,7 +108,7 @@ class ForkServerProcess:
                 return
             if not data:
                 return
-            yield json.loads(data)
+            yield load(data)
 
     def kill(self) -> None:
         """SIGKILL the fork server itself; its tasks die with it."""

@@ -9,7 +9,8 @@ it is told with the data folder, then waits on its control socket (AF_UNIX SEQPA
 
     to it     {"op": "start", "key": K} with descriptors: channel, standard output, standard error
               {"op": "kill", "keys": [K, ...]}        {"op": "ping"}
-    from it   {"ev": "ready"}   {"ev": "pong"}   {"ev": "forked", "key": K, "pid": P}   {"ev": "refused", "key": K, "why": W}
+    from it   {"ev": "ready"}   {"ev": "refused", "key": K, "why": W}
+              {"ev": "pids", "pids": {K: P, ...}}, of all tasks there are, before each {"ev": "pong"}
               {"ev": "exit", "key": K, "status": as os.waitstatus_to_exitcode, "cpu": seconds, "rss": bytes}
               {"ev": "failed", "why": W} in place of ready, then it ends: a module of ``--preload`` cannot be imported
 
@@ -26,7 +27,6 @@ import argparse
 import array
 import gc
 import importlib
-import json
 import logging
 import os
 import resource
@@ -44,7 +44,7 @@ from typing import Any, NoReturn
 
 from common.errors import LaunchFailed
 from executors import registry, runner
-from executors.channel import DATAGRAM_BYTES, Channel, attempt_frame, attempt_of
+from executors.channel import DATAGRAM_BYTES, Channel, attempt_frame, attempt_of, dump, load
 from executors.launchers import processes
 from executors.launchers.base import Attempt, AttemptKey, Ending, Limits
 
@@ -52,6 +52,7 @@ NICE = 10
 OOM_SCORE = 500  # of 1000: when memory runs out, a task that uses much goes first, and the service last
 END_SECONDS = 10.0
 COLLECT_AFTER = (10_000, 20, 20)  # objects made: tasks read rows by the ten thousand, hardly any in cycles
+NAMED = 2_000  # process ids in one datagram
 _DESCRIPTORS = 3
 _DEFAULT = int(signal.SIG_DFL)
 _set_signal = importlib.import_module("_signal").signal  # without its enumerations, which cost a forked process eighty pages
@@ -74,6 +75,7 @@ class ForkServer:
         self._instance = instance
         self._fork = fork
         self._pid = os.getpid()
+        self._children = processes.Children()
         self._tasks: dict[int, str] = {}
         self._pids: dict[str, int] = {}
         self._exits: list[_Exit] = []
@@ -102,7 +104,7 @@ class ForkServer:
             self._end()
 
     def _say(self, event: dict[str, Any]) -> None:
-        self._control.send(json.dumps(event, separators=(",", ":")).encode())
+        self._control.send(dump(event).encode())
 
     def _answer(self) -> None:
         room = socket.CMSG_SPACE(_DESCRIPTORS * array.array("i").itemsize)
@@ -112,7 +114,7 @@ class ForkServer:
         descriptors = array.array("i")
         for _, _, passed in extra:
             descriptors.frombytes(passed)
-        request = json.loads(data)
+        request = load(data)
         match request["op"]:
             case "start":
                 self._start(request["key"], list(descriptors))
@@ -121,6 +123,9 @@ class ForkServer:
                     if (pid := self._pids.get(key)) is not None:
                         processes.kill(pid)
             case "ping":
+                named = list(self._pids.items())
+                for start in range(0, len(named), NAMED):  # so many fit into a message
+                    self._say({"ev": "pids", "pids": dict(named[start : start + NAMED])})
                 self._say({"ev": "pong"})
 
     def _start(self, key: str, descriptors: list[int]) -> None:
@@ -136,7 +141,6 @@ class ForkServer:
         if pid > 0:
             self._tasks[pid] = key
             self._pids[key] = pid
-            self._say({"ev": "forked", "key": key, "pid": pid})
 
     def _become(self, key: str, channel: int, output: int, errors: int) -> NoReturn:
         """The rest of a forked process: be the task's process, run it, end."""
@@ -151,7 +155,7 @@ class ForkServer:
             os.nice(NICE)
             os.dup2(output, 1)
             os.dup2(errors, 2)
-            for descriptor in (self._control.fileno(), self._wake, self._waker, output, errors):
+            for descriptor in (self._control.fileno(), self._wake, self._waker, self._children.file, output, errors):
                 os.close(descriptor)
             os.environ[processes.MARKER] = f"{self._instance}/{key}"
             if "numpy.random" in sys.modules:
@@ -200,7 +204,7 @@ class ForkServer:
 
     def _sweep(self) -> None:
         """Kill what dead tasks left; tell of those of which nothing is left."""
-        found = {pid for pid in processes.children(self._pid) if pid not in self._tasks}
+        found = self._children().difference(self._tasks)
         fresh = found - self._leftovers
         for pid in fresh:
             processes.kill_group_of(pid, (self._pid, *self._tasks))
@@ -217,7 +221,7 @@ class ForkServer:
 
     def _end(self) -> NoReturn:
         deadline = time.monotonic() + END_SECONDS
-        while (left := processes.children(self._pid)) and time.monotonic() < deadline:
+        while (left := self._children()) and time.monotonic() < deadline:
             for pid in left:
                 processes.kill_group_of(pid, (self._pid,))
                 processes.kill(pid)
@@ -314,7 +318,7 @@ def main() -> NoReturn:
         places, names = options.preload.split(","), options.executors.split(",")
         _preload([*filter(None, places)], [*filter(None, names)], Path(options.data))
     except LaunchFailed as error:
-        control.send(json.dumps({"ev": "failed", "why": str(error)}).encode())
+        control.send(dump({"ev": "failed", "why": str(error)}).encode())
         sys.exit(1)
     os.environ.pop("OPENBLAS_NUM_THREADS", None)  # was for numpy's import; a task has threads of its own
     _warm_up()

@@ -34,6 +34,7 @@ READY_SECONDS = 60.0
 LATE_SECONDS = 30.0  # a fork server that is not ready by then is told of; a first start, which compiles, takes ten at most
 STOP_SECONDS = 1.0  # from the wish to stop to the kill
 SAMPLE_SECONDS = 1.0
+ANSWER_SECONDS = 0.2  # a sample waits at most so long for the fork server to name the processes
 SWEEP_SECONDS = 10.0
 SILENT_TICKS = 15  # a fork server that leaves so many questions unanswered is ended
 END_SECONDS = 5.0
@@ -103,6 +104,7 @@ class LocalLauncher:
         self._server: ForkServerProcess | None = None
         self._spared: set[int] = set()
         self._ready = threading.Event()
+        self._named = threading.Event()  # the fork server has named the processes of all runs
         self._closing = threading.Event()
         self._opened = not awaited  # whether a fork server that ends is replaced
         self._begun = 0.0  # when the present one was
@@ -366,14 +368,19 @@ class LocalLauncher:
             return
         if kind == "pong":
             self._unheard = 0
+            self._named.set()
+            return
+        if kind == "pids":
+            with self._changing:
+                for key, pid in event["pids"].items():
+                    if (run := self._runs.get(key)) is not None:
+                        run.pid = pid
             return
         with self._changing:
             run = self._runs.get(event["key"])
         if run is None:
             return
-        if kind == "forked":
-            run.pid = event["pid"]
-        elif kind == "exit":
+        if kind == "exit":
             run.exit = event
             run.is_gone()
         elif kind == "refused":
@@ -431,7 +438,9 @@ class LocalLauncher:
         due = time.monotonic() + SAMPLE_SECONDS
         while not self._closing.wait(max(0.0, due - time.monotonic())):
             due = max(due + SAMPLE_SECONDS, time.monotonic())
+            self._named.clear()
             self._ask_server()
+            self._named.wait(ANSWER_SECONDS)
             with self._changing:
                 runs = {run.pid: run for run in self._runs.values() if run.pid and not run.gone.is_set()}
             if not runs:

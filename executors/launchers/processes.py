@@ -16,6 +16,7 @@ from typing import NamedTuple
 MARKER = "ENTRANCE_TASK"
 """Variable in the environment of all processes below a fork server: ``{instance}/`` and ``forkserver`` or an attempt."""
 
+_KILL = int(signal.SIGKILL)
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.PyDLL(None, use_errno=True)
@@ -70,6 +71,21 @@ def children(pid: int | str) -> list[int]:
     return found
 
 
+class Children:
+    """The children of this process, which has one thread: asked often, and cheaper than ``children``."""
+
+    def __init__(self) -> None:
+        pid = os.getpid()
+        self.file = os.open(f"/proc/{pid}/task/{pid}/children", os.O_RDONLY | os.O_CLOEXEC)
+
+    def __call__(self) -> set[int]:
+        """Return the children, zombies included."""
+        text = b""
+        while part := os.pread(self.file, 1 << 16, len(text)):
+            text += part
+        return set(map(int, text.split()))
+
+
 def marked(instance: str, besides: Collection[int] = ()) -> list[int]:
     """Return the living processes that carry the marker of ``instance``, but neither this one nor those ``besides``."""
     mark = f"{MARKER}={instance}/".encode()
@@ -115,10 +131,12 @@ def kill(pid: int) -> None:
 
 def kill_group_of(pid: int, besides: Collection[int]) -> None:
     """SIGKILL the process group that ``pid`` is in, unless its number is one of ``besides``."""
-    with suppress(ProcessLookupError, PermissionError):
+    try:
         group = os.getpgid(pid)
         if group not in besides:
-            os.killpg(group, signal.SIGKILL)
+            os.killpg(group, _KILL)
+    except (ProcessLookupError, PermissionError):
+        pass
 
 
 def step_back(nice: int) -> None:

@@ -6,7 +6,6 @@ any thread may ``send``.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import select
@@ -20,7 +19,7 @@ from typing import Any
 
 from common.errors import EntranceError, ExecutorError, MayPass, Refused
 from executors.base import Progress, Stage
-from executors.channel import ChannelClosed, Decoder, Frame, encode
+from executors.channel import ChannelClosed, Decoder, Frame, encode, load
 from executors.launchers.base import Attempt, End, Ending, Sink, Slice
 from executors.loglines import Output
 
@@ -256,7 +255,7 @@ class Session:
     def _request(self, number: int, kind: str, body: bytes) -> None:
         """Answer a request after the Sink has carried it out; a number seen before gets the same answer."""
         if number != self._last[0]:
-            self._last = number, encode({"t": "answer", "n": number, **self._outcome(kind, json.loads(body))})
+            self._last = number, encode({"t": "answer", "n": number, **self._outcome(kind, load(body))})
         self.send(self._last[1])
 
     def _outcome(self, kind: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -314,5 +313,5 @@ def _end(header: dict[str, Any], body: bytes) -> End:
         ending=Ending(header["ending"]),
         reason=header["reason"],
         may_pass=bool(header["may_pass"]),
-        rows=json.loads(body) if body else None,
+        rows=load(body) if body else None,
     )
