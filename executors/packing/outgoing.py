@@ -48,6 +48,7 @@ def send(
     parts = {f"{name}{INDEX_SUFFIX}": files.part(INDEX).name, name: files.part(CAR).name}
     found = {path: folder.stat(part) for path, part in parts.items()}
     items = [Item(path=path, size=entry.size, modified_ns=entry.modified_ns) for path, entry in found.items()]
+    ctx.log(f"{name}: {found[name].size} bytes go to storage {store.name}")
     copier = Copier(
         source=folder,
         target=store,

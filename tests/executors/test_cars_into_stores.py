@@ -105,7 +105,7 @@ def test_a_bucket_gets_the_cars_that_a_folder_gets_and_they_are_read_back_from_t
     http = world.service.http
     for path in world.folder.iterdir():
         path.unlink()
-    world.api.ok("DELETE", "/preparation/here")
+    world.api.ok("DELETE", "/preparation/here", {})
     for piece in pieces:
         body = world.bucket.open(piece["storagePath"]).read()
         assert http.get(f"/piece/{piece['pieceCid']}").body == body
@@ -120,6 +120,9 @@ def test_a_bucket_gets_the_cars_that_a_folder_gets_and_they_are_read_back_from_t
     assert {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*.*")} == files
     verified = world.service.submit("verify", {"preparation": "there"})
     assert world.service.wait_for(verified) == "Succeed", world.service.log()
+
+    world.api.ok("DELETE", "/preparation/there", {"removeCars": True})
+    assert world.objects() == {}
 
     world.service.stop()
     for path in world.service.data.rglob("*"):
