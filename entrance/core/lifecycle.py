@@ -1,8 +1,8 @@
 """One running service: how it comes up, what it does in the background, how it goes down.
 
-Up: lock the data folder, migrate, end what an earlier life left behind, carry out what was committed, take up every
-unfinished task. Down (orderly): pick nothing more, let attempts checkpoint and end, store, close. After kill -9 the next
-start does the same work: there is one road.
+Up: migrate, end what an earlier life left behind, carry out what was committed, take up every unfinished task. Down
+(orderly): pick nothing more, let attempts checkpoint and end, store, close. After kill -9 the next start does the same work:
+there is one road.
 """
 
 from __future__ import annotations
