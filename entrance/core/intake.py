@@ -11,7 +11,7 @@ import os
 import sqlite3
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -264,7 +264,12 @@ class Intake:
     # ---- stored now and then
 
     def flush(self) -> None:
-        """Store the last reports and samples of all attempts; called once a second."""
+        """Store the last reports and samples of all attempts; called once a second.
+
+        Not while the database takes nothing: no line of theirs gets ahead of its checkpoint meanwhile (``behind``).
+        """
+        if self._writer.trouble:
+            return
         now = self._clock.now()
         progress, samples = [], []
         for task_id, live in list(self.live.items()):
@@ -293,6 +298,13 @@ class Intake:
             store.set_samples(tx, samples)
 
         self._writer.post(change)
+
+    def behind(self) -> Set[int]:
+        """The tasks whose last lines stay out of their files just now: the checkpoints after them cannot be stored, and if
+        the service ended, another attempt would say them again."""
+        if not self._writer.trouble:
+            return frozenset()
+        return {task_id for task_id, live in list(self.live.items()) if live.state is not None}
 
     # ---- inside
 
@@ -374,6 +386,8 @@ class Intake:
 
     def _end(self, live: Live, end: End, slices: Sequence[Slice]) -> Sequence[Done]:
         task_id, now = live.key.task_id, self._clock.now()
+        if live.state is not None and self._writer.trouble:
+            raise NotStored  # no line before the end can be stored too
         if end.ending is not Ending.SUCCEEDED or live.asks or live.key.number > 1:
             self._must_be_said(live)  # the last success carries its lines in its own commit; a parent's may have to wait
         rows = None

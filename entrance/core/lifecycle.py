@@ -248,7 +248,7 @@ class Core:
             thread.join(timeout=2.0)
         self.intake.flush()
         with suppress(OSError):
-            self.logs.flush(lambda f, *a: f(*a))
+            self.logs.flush(lambda f, *a: f(*a), besides=self.intake.behind())
         self.dispatcher.close()
         self.writer.close()
         self.readers.close()
@@ -290,7 +290,7 @@ class Core:
                 self._guarded("log files cannot be written", self._flush_waiting)
 
     def _flush_waiting(self) -> None:
-        self.logs.flush(self._runtime.offload, waiting_seconds=FLUSH_SECONDS)
+        self.logs.flush(self._runtime.offload, waiting_seconds=FLUSH_SECONDS, besides=self.intake.behind())
 
     def _flush_reports(self) -> None:
         while not self._closing.wait(1.0):

@@ -17,7 +17,7 @@ import re
 import struct
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -168,15 +168,23 @@ class Logs:
         """Why lines that wait could not be written, when last tried; "" = they could, or none waits."""
         return self._trouble if self._dirty else ""
 
-    def flush(self, offload: Callable[..., Any], only: int | None = None, *, waiting_seconds: float = 0.0) -> None:
+    def flush(
+        self,
+        offload: Callable[..., Any],
+        only: int | None = None,
+        *,
+        waiting_seconds: float = 0.0,
+        besides: Collection[int] = (),
+    ) -> None:
         """Write what waits (of one log, or of all) into the files; ``offload`` runs the writing elsewhere.
 
-        Logs whose lines wait for less than ``waiting_seconds`` are left for later.
+        Logs whose lines wait for less than ``waiting_seconds`` are left for later, and those of the tasks ``besides``.
 
         Raises OSError when a file cannot be written; the lines stay in memory and are tried again.
         """
         until = time.monotonic() - waiting_seconds
-        ids = [only] if only is not None else [i for i, since in list(self._dirty.items()) if since <= until]
+        due = [i for i, since in list(self._dirty.items()) if since <= until and i not in besides]
+        ids = due if only is None else [only]
         failure: OSError | None = None
         for task_id in ids:
             with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,3 +101,20 @@ def test_a_disk_that_takes_nothing_is_told_until_it_takes_something(service: Ser
     wait_until(lambda: ready(service) == (200, ""))
     assert figures(service)["entrance_database_writable"] == 1
     assert figures(service)["entrance_logs_writable"] == 1
+
+
+def test_lines_whose_checkpoints_cannot_be_stored_are_not_said_twice_after_a_crash(service: Service) -> None:
+    task = service.submit("sleep", {"seconds": 8, "steps": 160})
+
+    def done() -> float:
+        return float(service.http.get(f"{LINKIS}/entrance/{task}/progress").data["progress"])
+
+    wait_until(lambda: done() > 0.15)
+    resource.prlimit(service.pid, resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY))  # the log fits, the database not
+    wait_until(lambda: done() > 0.75)
+    service.kill()
+    service.start()
+    assert service.wait_for(task) == "Succeed"
+    said = Counter(line[24:] for line in service.cli("logs", str(task)).stdout.splitlines() if " step " in line)
+    assert len(said) == 160
+    assert sum(times > 1 for times in said.values()) <= 40  # two seconds: of a hundred steps that were not stored
