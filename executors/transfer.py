@@ -23,7 +23,7 @@ from common.storage.base import Storage
 from common.storage.local import is_inside, shown
 from executors.base import Column, Stage, TaskContext
 from executors.params import Params
-from executors.transferring.book import MOST_AGAIN, Book, Counts, Outcome, Status, file_row
+from executors.transferring.book import MOST_AGAIN, Book, Counts, Outcome, Status, file_row, result_row
 from executors.transferring.copying import Copier, join, resolved
 from executors.transferring.desk import Desk, Pool
 from executors.transferring.walk import Item, Listing, Patterns, walk
@@ -309,8 +309,8 @@ class _Run:
         )
 
     def _result(self) -> Sequence[Sequence[Any]]:
-        """Return a row for each file, by path; of more than 10,000 files the counts, then the first of them."""
-        book, good = self._book, self._book.good
+        """Return a row for each file, by path. More than 10,000 are read from the catalogue, page by page."""
+        good = self._book.good
         if good.files > len(self._results):  # the others are of earlier attempts, or too many
             known = {row[0] for row in self._results}
             after = ""
@@ -318,13 +318,9 @@ class _Run:
                 page = self._ctx.catalogue.transfer_files(self._ctx.task_id, after, RESULT_ROWS)
                 if not page:
                     break
-                self._results += [(f.path, f.size, Status.COPIED.value, "") for f in page if f.path not in known]
+                self._results += [result_row(f) for f in page if f.path not in known]
                 after = page[-1].path
-        rows = sorted(self._results, key=lambda row: str(row[0]))
-        if good.files <= RESULT_ROWS:
-            return rows[:RESULT_ROWS]
-        counts = f"{good.files} files: {book.copied.files} copied, {book.unchanged.files} unchanged"
-        return [("", good.size, "total", counts), *rows[: RESULT_ROWS - 1]]
+        return sorted(self._results, key=lambda row: str(row[0]))[:RESULT_ROWS]
 
     def _refuse_nested(self) -> None:
         """Raises ExecutorError when one place lies in the other, by whatever names: copies would be copied."""

@@ -338,7 +338,7 @@ transfer_files = Table(  # what became of each file of a transfer
     Column("task_id", Id, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
     Column("path", Text, primary_key=True),  # relative to the path read from
     Column("size", Int, nullable=False),
-    Column("state", Text, nullable=False),  # pending, succeeded, failed
+    Column("state", Text, nullable=False),  # pending, succeeded, failed, unchanged (succeeded without being copied)
     Column("fault", Text, nullable=False),  # of a failed one: store, format, forbidden, not_found, other; else ""
     sqlite_with_rowid=False,
 )

@@ -45,6 +45,10 @@ class FileState(StrEnum):
     FAILED = "failed"
 
 
+UNCHANGED = "unchanged"
+"""What is stored in place of ``succeeded`` for a file that was at its target already."""
+
+
 class FileFault(StrEnum):
     """Why a file failed."""
 
@@ -71,12 +75,16 @@ class Transfer:
 
 @dataclass(frozen=True, kw_only=True)
 class TransferFile:
-    """One file of a transfer; ``path`` is relative to the path read from, ``size`` in bytes."""
+    """One file of a transfer; ``path`` is relative to the path read from, ``size`` in bytes.
+
+    ``unchanged``: it has succeeded without being copied.
+    """
 
     path: str
     size: int
     state: FileState
     fault: FileFault = FileFault.NONE
+    unchanged: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +143,13 @@ _FILES = Sql(
     .where(t.transfer_files.c.task_id == bindparam("task_id"), t.transfer_files.c.path > bindparam("after"))
     .order_by(t.transfer_files.c.path)
     .limit(bindparam("rows"))
+)
+_FILES_FROM = Sql(
+    select(*_FILE)
+    .where(t.transfer_files.c.task_id == bindparam("task_id"))
+    .order_by(t.transfer_files.c.path)
+    .limit(bindparam("rows"))
+    .offset(bindparam("first"))
 )
 _FAILED_FILES = Sql(
     select(*_FILE)
@@ -303,6 +318,11 @@ def files(tx: Tx, task_id: int, after: str = "", limit: int = 10_000) -> list[Tr
     return [_file(row) for row in tx.all(_FILES, task_id=task_id, after=after, rows=limit)]
 
 
+def files_from(tx: Tx, task_id: int, first: int, limit: int) -> list[TransferFile]:
+    """Return the files of a transfer by path, from the one of number ``first`` (from 0) on."""
+    return [_file(row) for row in tx.all(_FILES_FROM, task_id=task_id, first=first, rows=limit)]
+
+
 def files_to_show(tx: Tx, task_id: int) -> list[TransferFile]:
     """Return the files of a transfer of at most 100; of a larger one its failed files, at most 100."""
     found = files(tx, task_id, limit=MOST_FILES + 1)
@@ -312,4 +332,12 @@ def files_to_show(tx: Tx, task_id: int) -> list[TransferFile]:
 
 
 def _file(row: Sequence[Any]) -> TransferFile:
-    return TransferFile(path=row[0], size=row[1], state=FileState(row[2]), fault=FileFault(row[3]))
+    path, size, state, fault = row
+    there = state == UNCHANGED
+    return TransferFile(
+        path=path,
+        size=size,
+        state=FileState.SUCCEEDED if there else FileState(state),
+        fault=FileFault(fault),
+        unchanged=there,
+    )

@@ -19,6 +19,7 @@ from common.db.accounts import Accounts
 from common.db.catalogue import Attachment, Catalogue, Preparation, RangeCid, StorageRecord
 from common.db.catalogue.store import pages
 from common.db.sql import Tx
+from common.db.tasks import stored_progress
 from common.errors import BadInput, Fault, InvalidParams, NotFound
 from common.storage.secrets import Secrets
 from common.task import Hopeless, Ready, State, Task
@@ -28,6 +29,7 @@ from entrance.core.making import NewPreparation, checked_folder, create_preparat
 from entrance.core.sizes import Sizes, checked_sizes
 from entrance.core.storage_secrets import join
 from executors.packing.trees import file_nodes
+from executors.transferring.book import result_row
 
 PRESETS = {
     "porep-32": Sizes(max_size=33_822_867_456, piece_size=32 << 30, min_piece_size=1 << 20),
@@ -157,7 +159,9 @@ class Preparations:
         return {record.name: self._settings(record) for record in records}
 
     def results(self, tx: Tx, task: Task, offset: int, limit: int) -> tuple[Sequence[Sequence[Any]], int] | None:
-        """See ``Hooks``: the files that a scan registered are in the catalogue."""
+        """See ``Hooks``: the files that a scan registered or a transfer went over are in the catalogue."""
+        if task.executor == "transfer":
+            return _transferred(tx, task, offset, limit)
         if task.executor != "scan":
             return None
         catalogue = Catalogue(tx)
@@ -336,6 +340,16 @@ def _check_storage(tx: Tx, user: str, admin: bool, name: str) -> None:
     storage = Catalogue(tx).storage(name)
     if storage is None or not (admin or storage.user == user):
         raise NotFound(f"storage '{name}' does not exist")
+
+
+def _transferred(tx: Tx, task: Task, offset: int, limit: int) -> tuple[Sequence[Sequence[Any]], int] | None:
+    """Return a page of the files of a transfer that has succeeded, if they are many; their number is its last report's."""
+    report = stored_progress(tx, task.id)
+    total = 0 if report is None else int(report.values["files_done"])
+    if total <= RESULT_ROWS:
+        return None
+    files = transfers.files_from(tx, task.id, offset, max(0, min(limit, total - offset)))
+    return [result_row(file) for file in files], total
 
 
 def _sources_of(catalogue: Catalogue, preparation_id: int) -> list[StorageRecord]:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from common.db.transfers import FileFault, FileState
+from common.db.transfers import UNCHANGED, FileFault, FileState, TransferFile
 from executors.transferring.walk import Item
 
 MOST_AGAIN = 20
@@ -179,10 +179,21 @@ class Book:
             self._partials[item.path] = (item.fingerprint, size)
 
 
+_STATES = {
+    Status.COPIED: FileState.SUCCEEDED.value,
+    Status.UNCHANGED: UNCHANGED,
+    Status.FAILED: FileState.FAILED.value,
+}
+
+
 def file_row(task_id: int, outcome: Outcome) -> Sequence[Any]:
     """Return the row of ``transfer_files``."""
-    state = FileState.FAILED if outcome.status is Status.FAILED else FileState.SUCCEEDED
-    return task_id, outcome.item.shown, outcome.item.size, state.value, outcome.fault.value
+    return task_id, outcome.item.shown, outcome.item.size, _STATES[outcome.status], outcome.fault.value
+
+
+def result_row(file: TransferFile) -> Sequence[Any]:
+    """Return the row of the result for a file that is where it should be, from what is stored of it."""
+    return file.path, file.size, (Status.UNCHANGED if file.unchanged else Status.COPIED).value, ""
 
 
 def _saved(item: Item) -> tuple[str, int, int, str]:

@@ -20,6 +20,7 @@ from common.errors import InvalidParams
 from common.storage.objects import ObjectStorage
 from common.storage.secrets import Secrets
 from common.task import State, Task
+from entrance.core import preparations
 from entrance.core.making import create_storage
 from entrance.core.preparations import Preparations
 from executors.base import StopRequested
@@ -208,6 +209,22 @@ def test_overwrite_decides_what_is_done_about_files_that_are_there(copies: Copie
     }
     copies.run("source", "target", overwrite="always")
     assert {row[1] for row in copies.rows.values()} == {"copied"}
+
+
+def test_a_long_result_is_read_from_the_catalogue_by_page(copies: Copies, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = copies.local("source"), copies.local("target")
+    names = [f"{n:02}" for n in range(30)]
+    fill(source, {name: name.encode() for name in names})
+    fill(target, {name: name.encode() for name in names[3:9]})
+    task = copies.run("source", "target")
+    wanted = [(name, 2, "unchanged" if 3 <= n < 9 else "copied", "") for n, name in enumerate(names)]
+    hooks = copies.harness.hooks
+    with copies.harness.tx() as tx:
+        assert hooks.results(tx, task, 0, 10) is None
+        monkeypatch.setattr(preparations, "RESULT_ROWS", 20)
+        for offset, limit in ((0, 10), (5, 13), (25, 100), (30, 5), (31, 5)):
+            assert hooks.results(tx, task, offset, limit) == (wanted[offset : offset + limit], 30)
+    assert set(copies.files(task).values()) == {(2, "succeeded", "")}
 
 
 def test_a_file_that_cannot_be_copied_does_not_hold_up_the_others(copies: Copies) -> None:
