@@ -220,8 +220,9 @@ class LocalLauncher:
             server.hang_up()
             if not self._ready.is_set():
                 server.kill()  # it would see that only when it has imported all; it has no tasks yet
+        until = time.monotonic() + END_SECONDS  # for all of them: those whose ends cannot be stored wait for the disk
         for thread in [*self._threads, *tuple(self._readers)]:
-            thread.join(END_SECONDS)
+            thread.join(max(0.0, until - time.monotonic()))
 
     # ---- attempts
 

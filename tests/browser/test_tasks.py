@@ -10,7 +10,7 @@ import pytest
 from browser.stage import Tab, World
 from browser.stage import submit as submit_as
 from factories import LINKIS, wait_until
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Route
 
 pytestmark = pytest.mark.needs("chromium")
 
@@ -95,6 +95,17 @@ def test_without_a_stream_the_page_asks_again_and_again(world: World, tab: Tab) 
     first = page.locator(".log-box .text").last.inner_text()
     wait_until(lambda: page.locator(".log-box .text").last.inner_text() != first)
     world.ann.post(f"{LINKIS}/entrance/{task}/kill")
+
+
+def test_what_cannot_be_run_is_told_with_its_reason(tab: Tab) -> None:
+    def broken(route: Route) -> None:
+        answer = route.fetch()
+        told = answer.json()
+        told["data"]["held"] = {"pack": "the fork server is broken", "scan": "the fork server is broken"}
+        route.fulfill(response=answer, json=told)
+
+    tab.page.route("**/service/queue", broken)
+    tab.go("tasks").get_by_text("Tasks of pack, scan wait: the fork server is broken").wait_for()
 
 
 def test_paused_tasks_are_a_view_of_their_own(world: World, tab: Tab) -> None:
