@@ -97,15 +97,29 @@ def test_without_a_stream_the_page_asks_again_and_again(world: World, tab: Tab) 
     world.ann.post(f"{LINKIS}/entrance/{task}/kill")
 
 
-def test_what_cannot_be_run_is_told_with_its_reason(tab: Tab) -> None:
+def test_what_cannot_be_run_is_told_with_its_reason(world: World, tab: Tab) -> None:
     def broken(route: Route) -> None:
         answer = route.fetch()
         told = answer.json()
         told["data"]["held"] = {"pack": "the fork server is broken", "scan": "the fork server is broken"}
         route.fulfill(response=answer, json=told)
 
+    def waits(route: Route) -> None:
+        answer = route.fetch()
+        told = answer.json()
+        task = told["data"]["task"] if "task" in told["data"] else told["data"]["tasks"][0]
+        task["waitsBecause"] = "waits: the fork server is broken"
+        route.fulfill(response=answer, json=told)
+
+    (task,) = several(world, "HELD", 1)
     tab.page.route("**/service/queue", broken)
-    tab.go("tasks").get_by_text("Tasks of pack, scan wait: the fork server is broken").wait_for()
+    tab.page.route("**/jobhistory/list?*creator=HELD*", waits)
+    tab.page.route(f"**/jobhistory/{task}/get", waits)
+    page = tab.go("tasks?creator=HELD")
+    page.get_by_text("Tasks of pack, scan wait: the fork server is broken").wait_for()
+    page.get_by_text("waits: the fork server is broken", exact=True).wait_for()
+    page.locator("a.id").click()
+    page.get_by_role("status").get_by_text("waits: the fork server is broken").wait_for()
 
 
 def test_paused_tasks_are_a_view_of_their_own(world: World, tab: Tab) -> None:

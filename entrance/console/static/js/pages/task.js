@@ -50,6 +50,7 @@ export function TaskPage({ id, query }) {
     <${Head} task=${task} reload=${reload} />
     ${error && html`<${Fault} error=${error} retry=${reload} />`}
     ${troubled(task) && html`<div class="notice bad" role="alert"><${Icon} name="alert" /><span><b>${t(`state.${stateOf(task)}`)}:</b> ${task.errDesc}</span></div>`}
+    ${task.waitsBecause && html`<div class="notice warn" role="status"><${Icon} name="alert" /><span>${task.waitsBecause}</span></div>`}
     <${Overview} task=${task} progress=${progress} />
     <${Tabs} tabs=${tabs} current=${tab} label=${t("task.parts")} onTab=${(name) => setQuery({ tab: name === "log" ? "" : name }, { replace: true })} />
     <div id="panel" role="tabpanel" aria-labelledby=${`tab-${tab}`}>

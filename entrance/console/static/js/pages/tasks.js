@@ -112,7 +112,8 @@ function Row({ task, users, chosen, toggle, reload, ask }) {
     <td><div class="state-cell"><${TaskBadge} task=${task} />
       ${task.status === "Running" && html`<${Bar} fraction=${Number(task.progress)} state=${stateOf(task)}
         label=${t("progress")} /><small class="muted">${percent(Number(task.progress))}</small>`}
-      ${task.errDesc && task.status !== "Cancelled" && html`<small class="reason" title=${task.errDesc}>${task.errDesc}</small>`}</div></td>
+      ${task.errDesc && task.status !== "Cancelled" && html`<small class="reason" title=${task.errDesc}>${task.errDesc}</small>`}
+      ${task.waitsBecause && html`<small class="muted" title=${task.waitsBecause}>${task.waitsBecause}</small>`}</div></td>
     <td>${task.engineType}</td><td class="opt">${task.requestApplicationName}</td>
     ${users && html`<td class="opt">${task.umUser}</td>`}
     <td class="opt"><${Priority} value=${task.priority} /></td>
