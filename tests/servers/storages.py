@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from common.db.accounts import Accounts
-from common.db.database import FILE_NAME, open_writable
+from common.db.database import open_writable
+from common.db.peek import FILE_NAME
 from common.db.sql import Tx
 from common.storage.options import SECRET_OPTIONS
 from common.storage.secrets import Secrets

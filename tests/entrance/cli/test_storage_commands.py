@@ -16,7 +16,7 @@ import pytest
 from factories import Service
 from servers.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS
 
-from common.db.database import FILE_NAME
+from common.db.peek import FILE_NAME
 from common.storage.secrets import KEY_FILE_NAME, add_key
 
 MakeService = Callable[..., Service]
