@@ -30,6 +30,16 @@ from executors.launchers.split import SplitLauncher
 
 SWITCH_SECONDS = 0.0001  # how long the writer thread waits for the interpreter (docs/adr/0002)
 SMALL_EXECUTORS = ("echo", "sleep", "command")  # those that need no heavy library
+WORK = (  # what the others import when they run; last what is made ready for them
+    "common.db.database",
+    "numpy",
+    "executors.packing.work",
+    "executors.exporting.work",
+    "executors.extracting",
+    "executors.packed",
+    "executors.verifying",
+    "executors.warm:warm_up",
+)
 
 
 def main() -> int:
@@ -85,7 +95,7 @@ def _launcher(folder: Folder, runtime: HubRuntime) -> SplitLauncher:
     large = LocalLauncher(
         data=folder.path,
         instance=folder.instance,
-        preload=("common.db.database", "numpy", "executors.warm:warm_up"),
+        preload=WORK,
         awaited=False,  # it imports for a second, and the service answers meanwhile
         offload=runtime.offload,
     )

@@ -15,8 +15,8 @@ from common.content import walk
 from common.content.car import CarReader
 from common.db.catalogue import Car
 from common.task import Pause, Resume, State
-from executors import daggen as generating
 from executors.base import StopRequested
+from executors.exporting import work as generating
 
 
 def service(tmp_path: Path, files: dict[str, bytes], **params: Any) -> Harness:

@@ -16,8 +16,8 @@ import pytest
 from harness import Context, Harness
 
 from common.task import State
-from executors import daggen as generating
 from executors.base import StopRequested
+from executors.exporting import work as generating
 from executors.exporting.folders import Folders
 
 FOLDERS, FILES = 60, 75

@@ -14,8 +14,9 @@ from trees import contents, make_tree, parts_left
 
 from common.errors import InvalidParams
 from common.task import State
-from executors import extract
+from executors import extracting
 from executors.base import StopRequested
+from executors.extract import Extract
 
 TREE = {
     "a.bin": {"derivedBuffer": 3_500_000},
@@ -31,8 +32,8 @@ TREE = {
 @pytest.fixture
 def packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
     """A preparation whose source is ``tmp_path/source``; extracts sync after every block."""
-    monkeypatch.setitem(harness.EXECUTORS, "extract", extract.Extract())
-    monkeypatch.setattr(extract, "BATCH_BYTES", 1)
+    monkeypatch.setitem(harness.EXECUTORS, "extract", Extract())
+    monkeypatch.setattr(extracting, "BATCH_BYTES", 1)
     made = Harness(tmp_path / "service")
     (tmp_path / "output").mkdir()
     (tmp_path / "back").mkdir()

@@ -18,10 +18,10 @@ from harness import Context, Harness, recorded
 
 from common.content.kernel import SLAB_PAYLOAD
 from common.task import State, Task
-from executors import pack as packing
 from executors import walking
 from executors.base import StopRequested
 from executors.packing import layout
+from executors.packing import work as packing
 from executors.packing.line import Line
 
 SEEDS = int(os.environ.get("INTERRUPTION_SEEDS", "2"))
