@@ -93,7 +93,7 @@ def _give_up(error: BaseException) -> None:
 
 
 def _owner_token(core: Core) -> None:
-    """Give the owner of the data folder a token of the first administrator (``cli-token``, 0600), if there is one."""
+    """Give the owner of the data folder a token of the first administrator (``cli-token``, 0600)."""
     path = core.folder.path / "cli-token"
     old = path.read_text(encoding="ascii").strip() if path.exists() else ""
 

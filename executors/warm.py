@@ -19,6 +19,8 @@ from common.logging import own_log
 from executors.launchers import processes
 from executors.preparing import KERNELS
 
+COMPILE_SECONDS = 25.0  # half a second as a rule; all who wait for the fork server wait for it
+
 
 def warm_up(data: Path) -> None:
     """Let the data folder have the kernel of this machine, and make what a process makes at its first task."""
@@ -34,23 +36,33 @@ def warm_up(data: Path) -> None:
     selftest.slab()
     try:
         path = jit.cache_path(data / KERNELS, tier.name, tier.ir(host), tier.target(host))
+        said = ""
         if jit.read_cached(path) is None:
             if (code := tier.installed(host)) is not None:
                 jit.write_cached(path, code)
             else:
-                _compile(data)
-        log.info("hashing kernel", kernel=tier.name)
-    except (OSError, subprocess.CalledProcessError) as error:
+                said = _compile(data)
+        if jit.read_cached(path) is not None:
+            log.info("hashing kernel", kernel=tier.name)
+        else:
+            log.warning("hashing kernel not compiled, packing will be slow", reason=said)
+    except (OSError, subprocess.SubprocessError) as error:
         log.warning("hashing kernel not compiled, packing will be slow", reason=str(error))
 
 
-def _compile(data: Path) -> None:
-    """In a process of its own, whose memory the tasks do not get."""
-    command = [sys.executable, "-P", "-m", "common.content.kernel", "--data", str(data)]
-    subprocess.run(
-        command,
+def _compile(data: Path) -> str:
+    """Compile the kernel in a process of its own, whose memory the tasks do not get; return what it says.
+
+    It carries no mark: the service, which ends the marked processes of an earlier life now, must not take it for one.
+    """
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "common.content.kernel", "--data", str(data)],
         check=True,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={name: value for name, value in os.environ.items() if name != processes.MARKER},
+        timeout=COMPILE_SECONDS,
         preexec_fn=partial(processes.die_with_parent, os.getpid()),  # this process has one thread
     )
+    return done.stdout.strip()

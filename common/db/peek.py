@@ -8,6 +8,10 @@ from pathlib import Path
 
 FILE_NAME = "entrance.db"
 """Name of the database in a service's data folder."""
+ADMIN = "admin"
+"""Name of the administrator whom the first start makes."""
+ADMIN_FILE = "admin-password"
+"""Name of the file in the data folder that keeps that one's password."""
 
 
 def has_administrator(path: Path) -> bool:

@@ -10,11 +10,10 @@ from typing import TextIO
 import click
 
 from common.clock import SystemClock
+from common.db.peek import ADMIN, has_administrator
 from common.errors import BadInput
 from entrance.cli.folder import DataFolder
 from entrance.cli.frame import Env, note, print_line, print_table, with_env
-
-ADMIN = "admin"
 
 
 @click.group()
@@ -213,8 +212,6 @@ def revoke_key(env: Env, access_id: str) -> None:
 
 def ensure_administrator(folder: DataFolder) -> None:
     """Make the administrator when there is none; the password is told once on standard error. Raises Conflict."""
-    from common.db.peek import has_administrator
-
     if has_administrator(folder.database):
         return
     from entrance.core import administrator

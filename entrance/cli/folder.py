@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 
 LOCK_SECONDS = 5.0
+START_SECONDS = 120.0  # of a service; a migration of a large database may be part of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +121,7 @@ class DataFolder:
         from common.db.migrate import needs_upgrade, upgrade
 
         self.make()
+        self._wait_for_start()
         with self._readable():
             if self.database.exists() and not needs_upgrade(self.database):
                 return False
@@ -127,7 +129,15 @@ class DataFolder:
                 upgrade(self.database)
             return True
 
-    def get_ready(self) -> None:
+    def _wait_for_start(self) -> None:
+        """Wait for a service that begins: it makes the database, or brings it to its version."""
+        from entrance.cli.processes import find_service
+
+        deadline = time.monotonic() + START_SECONDS
+        while self.service() is None and find_service(self) is not None and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    def import_ahead(self) -> None:
         """Import what ``read`` and ``write`` need, a third of a second: for while something else is waited for."""
         for module in ("common.db.accounts", "common.db.migrate"):
             import_module(module)

@@ -95,9 +95,7 @@ def _serve(env: Env) -> None:
         return
     settings = env.settings()
     try:
-        beginning = begin_detached(settings)
-        folder.get_ready()
-        info = beginning.wait()
+        info = begin_detached(settings).wait(meanwhile=folder.import_ahead)
     except StartRefused as error:
         if find_service(folder) is not None:
             return  # somebody else started it meanwhile

@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from common.db.peek import ADMIN_FILE
 from common.errors import StartRefused
 from entrance.cli.accounts import ensure_administrator, tell_administrator
 from entrance.cli.client import Client, Endpoint, NoAnswer
-from entrance.cli.folder import DataFolder, ServiceInfo
+from entrance.cli.folder import START_SECONDS, DataFolder, ServiceInfo
 from entrance.cli.frame import Env, note, print_line, with_env
 from entrance.cli.processes import find_all, find_service, send, wait_gone
 
 if TYPE_CHECKING:
     from common.config import Settings
 
-START_SECONDS = 120.0  # a migration of a large database may be part of it
 USUAL_SECONDS = 5.0
 STOP_SECONDS = 20.0  # an orderly stop takes 15 s at most
 KILL_SECONDS = 5.0
@@ -149,7 +149,7 @@ def start_detached(settings: Settings, conf: str | None = None) -> ServiceInfo:
 def begin_detached(settings: Settings, conf: str | None = None) -> Beginning:
     """Start a service that outlives us. Raises StartRefused when one runs already."""
     folder = _free_folder(settings)
-    password = folder.path / "admin-password"
+    password = folder.path / ADMIN_FILE
     known = _changed_at(password)
     with open(folder.log, "ab", opener=_private) as log:
         begin = log.tell()
@@ -172,18 +172,22 @@ class Beginning:
     ) -> None:
         self._folder, self._child, self._log_begin, self._password, self._known = folder, child, log_begin, password, known
 
-    def wait(self) -> ServiceInfo:
-        """Return when it answers. Raises StartRefused in its own words; what begins is ended then, and at an interrupt."""
+    def wait(self, meanwhile: Callable[[], object] = lambda: None) -> ServiceInfo:
+        """Call ``meanwhile``, and return when the service answers.
+
+        Raises StartRefused in its own words. What begins is ended then, and at an interrupt.
+        """
         try:
-            info = _wait_for(self._folder, self._child, self._log_begin)
+            meanwhile()
+            return _wait_for(self._folder, self._child, self._log_begin)
         except BaseException:
             self._child.terminate()
             with suppress(subprocess.TimeoutExpired):
                 self._child.wait(1.0)
             raise
-        if _changed_at(self._password) not in (None, self._known):
-            tell_administrator(self._password)
-        return info
+        finally:
+            if _changed_at(self._password) not in (None, self._known):
+                tell_administrator(self._password)
 
 
 def _changed_at(path: Path) -> int | None:

@@ -7,12 +7,9 @@ import secrets
 from pathlib import Path
 
 from common.db.accounts import Accounts, hash_password
+from common.db.peek import ADMIN, ADMIN_FILE
 from common.db.sql import Tx
 from common.errors import Conflict
-
-NAME = "admin"
-KEPT_IN = "admin-password"
-"""Name of the file that keeps the password, in the data folder."""
 
 
 def ensure_administrator(tx: Tx, folder: Path, now: int) -> Path | None:
@@ -25,15 +22,15 @@ def ensure_administrator(tx: Tx, folder: Path, now: int) -> Path | None:
     accounts = Accounts(tx)
     if accounts.first_admin() is not None:
         return None
-    if accounts.user(NAME) is not None:
-        raise Conflict(f"there is no administrator; `entrance user admin {NAME}` gives the role to the user {NAME}")
+    if accounts.user(ADMIN) is not None:
+        raise Conflict(f"there is no administrator; `entrance user admin {ADMIN}` gives the role to the user {ADMIN}")
     password = secrets.token_urlsafe(15)
-    path = folder / KEPT_IN
+    path = folder / ADMIN_FILE
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(password + "\n")
         file.flush()
         os.fsync(descriptor)
-    accounts.add_user(NAME, hash_password(password), admin=True, now=now)
+    accounts.add_user(ADMIN, hash_password(password), admin=True, now=now)
     return path

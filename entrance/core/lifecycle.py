@@ -201,7 +201,6 @@ class Core:
             offload=runtime.offload,
         )
         self._ids = IdMark(folder.path)
-        self._warm = False
         self._closing = threading.Event()
         self._background: list[threading.Thread] = []
 
@@ -211,15 +210,9 @@ class Core:
     def hub_lag(self) -> HubLag:
         return self._runtime.hub_lag()
 
-    def warm_up(self) -> None:
-        """Let the launcher get ready while the caller does other things; ``start`` waits for it."""
-        if not self._warm:
-            self._warm = True
-            self.launcher.open(self.intake)
-
     def start(self) -> None:
         """Take up where the last life ended; returns when everything may be asked."""
-        self.warm_up()
+        self.launcher.open(self.intake)
         self.launcher.reconcile()
         if behind := self.writer.call(self._ids.catch_up):
             _LOG.warning("the database is older than the ids that were given: was it restored from a backup?", ids=behind)

@@ -31,7 +31,7 @@ from executors.launchers.control import ForkServerProcess
 from executors.launchers.session import Session
 
 READY_SECONDS = 60.0
-LATE_SECONDS = 30.0  # a fork server that is not ready by then is told of; a first start, which compiles, takes ten at most
+LATE_SECONDS = 30.0  # a fork server that is not ready by then is told of; a start takes one or two
 STOP_SECONDS = 1.0  # from the wish to stop to the kill
 SAMPLE_SECONDS = 1.0
 ANSWER_SECONDS = 0.2  # a sample waits at most so long for the fork server to name the processes
@@ -135,7 +135,7 @@ class LocalLauncher:
     def reconcile(self) -> None:
         if self._awaited and (not self._ready.wait(READY_SECONDS) or self._closing.is_set()):
             self.close(0)
-            raise LaunchFailed("the fork server does not get ready")
+            raise LaunchFailed(f"the fork server does not get ready: {self._trouble or self._failure or 'no word from it'}")
         self._opened = True
         self._begin(self._sample, "sample")
         if not self._sweep(SWEEP_SECONDS):

@@ -1,8 +1,8 @@
 """``python -m common.content.kernel --data DIR``: compile this machine's kernel into the data folder, say which it is.
 
-A process of its own, so that the compiler's memory does not stay in the service. Quick when it is compiled already; of
-several at once one compiles, and the others wait for it. ``--installation`` instead of ``--data DIR`` compiles it into the
-Python environment, for all data folders to come.
+A process of its own, so that the compiler's memory does not stay in the fork server, nor come into its tasks. Quick when it
+is compiled already; of several at once one compiles, and the others wait for it. ``--installation`` instead of
+``--data DIR`` compiles it into the Python environment, for all data folders to come.
 """
 
 from __future__ import annotations

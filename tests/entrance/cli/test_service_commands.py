@@ -150,3 +150,13 @@ def test_the_scripts_work_from_any_folder_and_through_a_symlink(tmp_path: Path) 
         [PROJECT_ROOT / "bin" / "stop-entrance.sh", "--data", data], cwd=tmp_path, capture_output=True, check=False
     )
     assert done.returncode == 0
+
+
+def test_a_command_waits_for_a_first_start_that_has_not_made_the_database(make_service: MakeService) -> None:
+    service = make_service()
+    service.data.mkdir()
+    command = [*service.program, "start", "--port", "0", "--data", str(service.data)]
+    starting = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=service.environment)
+    wait_until(service.processes, what="the service is there")
+    assert "admin" in service.cli("user", "list").stdout
+    assert starting.wait(30) == 0
