@@ -334,6 +334,9 @@ class Intake:
         return True
 
     def _must_be_said(self, live: Live) -> None:
+        """Raises NotStored, also while the database takes nothing: a checkpoint follows its lines at once (``behind``)."""
+        if live.state is not None and self._writer.trouble:
+            raise NotStored(f"the service cannot store this now: {self._writer.trouble}")
         if not self._said(live.key.task_id):
             raise NotStored("the task's log cannot be written")
 
@@ -386,8 +389,6 @@ class Intake:
 
     def _end(self, live: Live, end: End, slices: Sequence[Slice]) -> Sequence[Done]:
         task_id, now = live.key.task_id, self._clock.now()
-        if live.state is not None and self._writer.trouble:
-            raise NotStored  # no line before the end can be stored too
         if end.ending is not Ending.SUCCEEDED or live.asks or live.key.number > 1:
             self._must_be_said(live)  # the last success carries its lines in its own commit; a parent's may have to wait
         rows = None

@@ -231,6 +231,28 @@ def test_a_full_disk_holds_the_end_of_an_attempt_back_until_there_is_room(life: 
     assert life.texts(task)[-1] == "INFO Congratulations. Your job completed with status Success."
 
 
+def test_no_line_goes_ahead_of_rows_that_the_database_does_not_take(life: Any) -> None:
+    task = life.submit()
+    key = life.started(task)
+    give(life, key, 1, [(1, 1, 10)])
+    life.step(key, 1, 9, b"one")
+    life.core.writer.call(lambda tx: tx.connection.execute("PRAGMA busy_timeout = 0").fetchall())
+    with closing(sqlite3.connect(life.path / "entrance.db", isolation_level=None)) as somebody:
+        somebody.execute("BEGIN IMMEDIATE")
+        with pytest.raises(NotStored):
+            life.submit()
+        life.launcher.sink.log(key, b"2026-01-31 12:00:00.000 INFO two\n")
+        give(life, key, 2, [(2, 1, 20)])
+        with pytest.raises(NotStored):
+            life.step(key, 2, 9, b"two")
+        with pytest.raises(NotStored):
+            life.launcher.sink.publish(key, [])
+        assert life.core.logs.waiting(task.id) > 0 and rows(life) == [(1, 1, 10)]
+    wait_until(lambda: not life.core.writer.trouble)
+    life.step(key, 2, 9, b"two")
+    assert life.core.logs.waiting(task.id) == 0 and rows(life) == [(1, 1, 10), (2, 1, 20)]
+
+
 def test_a_log_that_the_disk_does_not_take_ends_the_attempt_before_it_fills_the_memory(
     life: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
