@@ -29,7 +29,7 @@ from common.logging import get_log
 from common.task import Decision, Event, Picked, RetryDue, State, Task, TimedOut
 from entrance.core import limits
 from entrance.core.changes import Changes, Done, Order
-from entrance.core.events import Bus
+from entrance.core.events import ALL, Bus
 from entrance.core.hooks import Hooks
 from entrance.core.intake import Intake, Live, progress_of
 from entrance.core.logs import Logs, Seal
@@ -174,6 +174,7 @@ class Dispatcher:
         unable = {name: why for name in registry.names() if (why := self._launcher.unable(name))}
         with self._lock:
             self.held = self.scheduler.held = unable
+        self._bus.publish(ALL)  # the reasons of all that wait may be others now
         self._wake.set()
 
     def queued(self, task: Task) -> None:

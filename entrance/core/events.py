@@ -1,6 +1,7 @@
 """A bus inside the service: who watches tasks hears which have changed.
 
-A watcher that does not keep up loses no task: it is told that it missed some and reads the list anew.
+A watcher that does not keep up loses no task: it is told that it missed some and reads the list anew. It is told the same
+when something changed that concerns many tasks at once.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ import queue
 from dataclasses import dataclass, field
 
 
+ALL = -1  # in place of a task's id: any of them may have changed
+
+
 @dataclass(eq=False)
 class Subscription:
-    """Receives ids of changed tasks; ``get`` returns None after ``timeout_seconds`` without any, -1 = some were missed."""
+    """Receives ids of changed tasks; ``get`` returns None after ``timeout_seconds`` without any, -1 = look at all anew."""
 
     most: int = 10_000
     _queue: queue.SimpleQueue[int] = field(default_factory=queue.SimpleQueue)
@@ -26,7 +30,7 @@ class Subscription:
     def get(self, timeout_seconds: float) -> int | None:
         if self._missed and self._queue.empty():
             self._missed = False
-            return -1
+            return ALL
         try:
             return self._queue.get(timeout=timeout_seconds)
         except queue.Empty:

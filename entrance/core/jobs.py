@@ -20,7 +20,7 @@ from common.db.tasks import JobBusy
 from common.errors import BadInput, Conflict, ExecutorError, NotFound
 from common.task import State, Task
 from entrance.core.data import DataService, Ref, find_attachment, may
-from entrance.core.events import Bus
+from entrance.core.events import ALL, Bus
 from entrance.core.model import Caller, Submission
 from entrance.core.service import TaskService
 
@@ -183,7 +183,7 @@ class JobService:
                 task = self._tasks.get(caller, task_id)
                 if task.state.final:
                     return task
-                while heard.get(_LOOK_SECONDS) not in (task_id, -1, None):
+                while heard.get(_LOOK_SECONDS) not in (task_id, ALL, None):
                     pass
         finally:
             self._events.unsubscribe(heard)

@@ -422,7 +422,7 @@ class TaskService:
         task = self.get(caller, ref)
         with self._readers.read() as tx:
             tasks, total = self._offload(_children, tx, task.id, offset, limit)
-        return TaskPage(tasks=tasks, total=total)
+        return TaskPage(tasks=[self._with_reason(child) for child in tasks], total=total)
 
     def attempts(self, caller: Caller, ref: Ref) -> Sequence[AttemptRecord]:
         task = self.get(caller, ref)

@@ -5,7 +5,7 @@
     data: [{"taskID": 17, "execID": "...", "status": "Running", ...}]
 
 ``tasks`` holds what the caller may see of the tasks that changed since the event before, each once, as it stands now.
-``missed``: more changed than could be told, read the list anew. ``log``: lines of a log that was asked for with
+``missed``: more changed than could be told one by one, read the list anew. ``log``: lines of a log that was asked for with
 ``log=TASK:FROMLINE`` (repeatable), in order, each once; ``fromLine`` is what to ask for after a break. ``logEnd``: the task
 has ended and all its lines were sent. A comment comes every 15 s. The stream ends when the login does, or the service.
 """
@@ -22,7 +22,7 @@ from flask import Response, request, stream_with_context
 
 from common.errors import BadInput, EntranceError, NotLoggedIn
 from common.task import Task
-from entrance.core.events import Subscription
+from entrance.core.events import ALL, Subscription
 from entrance.core.model import Caller
 from entrance.dialects.linkis import wire
 from entrance.dialects.linkis.blueprint import LinkisBlueprint
@@ -89,7 +89,7 @@ def _stream(core: Core, caller: Caller, tails: list[_Tail], streams: Counter[str
         beat = time.monotonic() + BEAT_SECONDS
         while not core.service.closing:
             changed = _changed(subscription)
-            if -1 in changed:
+            if ALL in changed:
                 yield event("missed", {})
             rows = [row for task_id in changed if (row := _row(core, caller, task_id)) is not None]
             for first in range(0, len(rows), MOST_TASKS):
@@ -125,7 +125,7 @@ def _changed(subscription: Subscription) -> dict[int, None]:
 
 def _row(core: Core, caller: Caller, task_id: int) -> dict[str, Any] | None:
     """Return what the caller may know of a task; None = nothing."""
-    if task_id < 0:
+    if task_id == ALL:
         return None
     try:
         task: Task = core.service.get(caller, task_id)

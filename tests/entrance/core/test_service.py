@@ -27,6 +27,7 @@ from common.errors import (
     UnknownExecutor,
 )
 from common.task import State
+from entrance.core.events import ALL
 from entrance.core.hooks import NoHooks
 from entrance.core.model import Caller, Filter
 from executors.launchers.base import AttemptKey, Ending
@@ -440,12 +441,15 @@ def test_a_launcher_that_cannot_start_costs_no_retry(life: Any, monkeypatch: pyt
 
 def test_tasks_wait_without_attempts_for_a_launcher_that_is_out_of_order(life: Any) -> None:
     life.launcher.out_of_order = {"sleep": "the fork server is broken"}
+    watcher = life.core.events.subscribe()
     life.launcher.sink.ability_changed()
+    assert watcher.get(1.0) == ALL
     task, other = life.submit("sleep"), life.submit("echo")
-    life.started(other)
+    child = life.child(life.started(other), "one", executor="sleep")
     waiting = life.get(task)
     assert (waiting.state, waiting.attempt, waiting.reason) == (State.QUEUED, 0, "waits: the fork server is broken")
     assert life.service.page(ANN, Filter(ids=[task.id])).tasks[0].reason == waiting.reason
+    assert [(c.id, c.reason) for c in life.service.children(ANN, other.id).tasks] == [(child, waiting.reason)]
     assert life.service.queue().held == life.launcher.out_of_order
     assert life.service.pause(ANN, task.id).state is State.PAUSED
     assert life.service.resume(ANN, task.id).state is State.QUEUED
