@@ -185,7 +185,7 @@ def open_output(ctx: TaskContext, catalogue: Catalogue, preparation_id: int, cho
     """Return where to write, the storage of name ``chosen`` if it is still attached.
 
     Raises ExecutorError with the path when there is no such folder, or with the name of a store that cannot be used; MayPass
-    when every output is full or a store does not answer.
+    when every output is full, a store does not answer, or the service's own folder is not there.
     """
     records = {record.name: record for record in catalogue.outputs(preparation_id)}
     if not records:
@@ -210,5 +210,10 @@ def _own_folder(catalogue: Catalogue, name: str) -> Path:
     if catalogue.data_folder is None:
         raise ExecutorError("the service's data folder is not known here")
     folder = catalogue.data_folder / name
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError:
+        raise MayPass(f"{folder}: it is no folder, or a link to one that is not there") from None
+    except OSError as error:
+        raise MayPass(f"{folder}: the folder cannot be made: {error.strerror}") from error
     return folder
