@@ -39,7 +39,7 @@ from executors.exporting.scratch import Scratch
 from executors.packing import inline
 from executors.packing.files import CAR, INDEX, Files, Output, open_files, open_output
 from executors.packing.finish import write_index
-from executors.packing.outgoing import send
+from executors.packing.outgoing import check_sent, send
 from executors.preparing import car_row, load_kernel, now_ms
 
 STEP_SECONDS = 0.25
@@ -228,6 +228,8 @@ class Export:
         if output.store is not None:
             self._send(output.store, files, name)
         rows = self._hand_over_rows(car_id)
+        if output.store is not None:
+            check_sent(output.store, files, name)
         ctx.publish(pairs, [*rows, ("cars", tuple(Car.__dataclass_fields__), [tuple(asdict(made).values())])])
         ctx.log(f"{name}: {self._total} directories in {blocks} blocks, {made.file_size} bytes, root {cids.to_text(root)}")
         return made

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 from common.content.car import INDEX_SUFFIX
 from common.db.transfers import FileFault
-from common.errors import ExecutorError, MayPass
+from common.errors import ExecutorError, MayPass, StorageNotFound
 from common.storage.local import LocalStorage
 from common.storage.objects import ObjectStorage
 from executors.base import TaskContext
@@ -45,7 +46,7 @@ def send(
     stop = threading.Event()
     desk, book = Desk(stop), Book(since_ms=since_ms)
     folder = LocalStorage(files.folder.name, files.folder)
-    parts = {f"{name}{INDEX_SUFFIX}": files.part(INDEX).name, name: files.part(CAR).name}
+    parts = {path: part.name for path, part in _parts(files, name).items()}
     found = {path: folder.stat(part) for path, part in parts.items()}
     items = [Item(path=path, size=entry.size, modified_ns=entry.modified_ns) for path, entry in found.items()]
     ctx.log(f"{name}: {found[name].size} bytes go to storage {store.name}")
@@ -75,6 +76,25 @@ def send(
     finally:
         stop.set()
         pool.close(_CLOSE_SECONDS)
+
+
+def check_sent(store: ObjectStorage, files: Files, name: str) -> None:
+    """Look once more, right before the commit: another preparation may have had the very CAR, and been removed with it.
+
+    Raises MayPass when it or its index is not there any more, or has another size; another attempt sends it again.
+    """
+    for path, part in _parts(files, name).items():
+        try:
+            whole = store.stat(path).size == part.stat().st_size
+        except StorageNotFound:
+            whole = False
+        if not whole:
+            raise MayPass(f"{path} has gone from storage {store.name} before it was recorded")
+
+
+def _parts(files: Files, name: str) -> dict[str, Path]:
+    """Return what is sent, in this order: paths in the store, and the files."""
+    return {f"{name}{INDEX_SUFFIX}": files.part(INDEX), name: files.part(CAR)}
 
 
 def _check(outcome: Outcome, store: ObjectStorage) -> None:

@@ -39,7 +39,7 @@ from executors.packing.finish import BATCH_ROWS, TABLE_COLUMNS, Names, write_ind
 from executors.packing.journal import JournalReader
 from executors.packing.layout import START, Cursor, Planner, most_bytes
 from executors.packing.line import Line
-from executors.packing.outgoing import send
+from executors.packing.outgoing import check_sent, send
 from executors.preparing import car_row, load_kernel, now_ms, path_of
 
 TICK_SECONDS = 0.05
@@ -416,6 +416,8 @@ class Work:
         if files.car is not None and output.store is None:
             pairs.insert(0, (str(files.part(CAR)), str(final)))
         named = [(table, TABLE_COLUMNS[table], of) for table, of in rows.items() if of]
+        if output.store is not None:
+            check_sent(output.store, files, made.storage_path)
         ctx.publish(pairs, [*named, ("cars", tuple(Car.__dataclass_fields__), [tuple(asdict(made).values())])])
         ctx.log(f"{final.name}: {made.blocks} blocks, {made.file_size} bytes, piece of {made.piece_size} bytes")
 
