@@ -17,7 +17,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from common.db.transfers import FileFault
@@ -58,6 +58,10 @@ class Differs(ExecutorError):
 
 class Changed(StorageUnavailable):
     """It was changed while it was read."""
+
+
+class UploadGone(StorageUnavailable):
+    """Its upload is not there any more: somebody else has completed or aborted it."""
 
 
 def upload_text(storage: str, path: str, since_ms: int) -> str:
@@ -197,7 +201,8 @@ class Copier:
                 self._book.moved(item, arrived)
             self._still(item, reader)
             self._desk.check()
-            tag = target.complete(path, upload, parts)
+            with _upload_there():
+                tag = target.complete(path, upload, parts)
             if self._verify:
                 self._check_whole(item, target, parts, tag, size)
 
@@ -207,8 +212,10 @@ class Copier:
         known, same_file = self._book.upload_of(item)
         found: tuple[str | None, dict[int, Part]] = (None, {})
         if known is not None and same_file:
-            with suppress(StorageNotFound):
+            try:
                 found = known, {part.number: part for part in target.parts(path, known)}
+            except StorageNotFound:
+                known = None  # another one of this file is as good
         if self._first or found[0] is not None:
             return found
         begun: list[str] = []
@@ -242,10 +249,14 @@ class Copier:
     ) -> Part:
         if length <= MEMORY_PART_BYTES:
             data = _read(reader, offset, length)
-            made, part = md5_of(data), target.send_part(path, upload, number, data)
+            made = md5_of(data)
+            with _upload_there():
+                part = target.send_part(path, upload, number, data)
         else:
             made = _sum(_blocks(reader, offset, length))
-            part = target.send_part(path, upload, number, io.BufferedReader(_Window(reader, offset, length), BLOCK_BYTES))
+            window = io.BufferedReader(_Window(reader, offset, length), BLOCK_BYTES)
+            with _upload_there():
+                part = target.send_part(path, upload, number, window)
         if self._verify and is_md5(part.tag) and part.tag != made:
             raise Differs(f"the store has other bytes than were sent as part {number}")
         return Part(number=number, size=length, tag=part.tag)
@@ -384,6 +395,15 @@ def same(item: Item, there: Entry) -> bool:
     if item.hash and there.hash:
         return item.hash == there.hash
     return there.modified_ns >= item.modified_ns
+
+
+@contextmanager
+def _upload_there() -> Iterator[None]:
+    """Tell an upload that has gone from a source that has: the first is tried again, which sees the second."""
+    try:
+        yield
+    except StorageNotFound as error:
+        raise UploadGone(f"its upload has gone: {error}") from error
 
 
 class _opened:  # noqa: N801 - used like a function

@@ -222,3 +222,83 @@ def test_attempts_that_end_at_anything_they_say_are_gone_on_from(
     }
     assert recorded(harness) == recorded(undisturbed)
     assert list((tmp_path / "service/outgoing").iterdir()) == []
+
+
+def packing(harness: Harness, source: Path, settings: Any) -> int:
+    """Scan; return the task that packs."""
+    preparation(harness, source, dict(settings))
+    (task,) = [task for task in harness.tasks(State.QUEUED) if task.executor == "pack"]
+    return task.id
+
+
+@pytest.mark.parametrize("end", ["aborted", "completed"])
+def test_an_upload_that_another_has_ended_meanwhile_costs_no_attempt(
+    object_server: SeaweedFS, place: str, tmp_path: Path, end: str
+) -> None:
+    source, bucket = tmp_path / "source", object_server.storage(place)
+    source.mkdir()
+    (source / "big.bin").write_bytes(os.urandom(17 * MIB))
+    proxy = Proxy(object_server.endpoint, bytes_per_second=16 * MIB)
+    harness = Harness(tmp_path / "service")
+    task = packing(harness, source, object_server.settings(place, endpoint=proxy.url))
+    ended: list[str] = []
+
+    def another(kind: str, ctx: Context) -> None:
+        """A pack of the same content, which has found the upload too, or begun it."""
+        found = list(bucket.uploads("")) if kind == "step" and proxy.parts() and not ended else []
+        for upload in found:
+            ended.append(upload.id)
+            if end == "aborted":
+                bucket.abort(upload.path, upload.id)
+                continue
+            (made,) = (harness.folder / "outgoing").glob(".*.car.part")
+            body, size = made.read_bytes(), bucket.part_bytes(17 * MIB)
+            parts = [
+                bucket.send_part(upload.path, upload.id, number, body[at : at + size])
+                for number, at in enumerate(range(0, len(body), size), 1)
+            ]
+            bucket.complete(upload.path, upload.id, parts)
+
+    done = harness.attempt(task, another)
+    proxy.close()
+    assert (done.state, done.attempt, len(ended)) == (State.SUCCEEDED, 1, 1), harness.reports[task].lines
+    (car,) = harness.catalogue.cars(1, 0, 10)
+    assert [entry.path for entry in bucket.list()] == [car.storage_path, f"{car.storage_path}.idx"]
+    assert bucket.stat(car.storage_path).size == car.file_size
+    assert list(bucket.uploads("")) == []
+
+
+def test_a_car_that_goes_before_it_is_recorded_is_sent_again(object_server: SeaweedFS, place: str, tmp_path: Path) -> None:
+    source, bucket = tmp_path / "source", object_server.storage(place)
+    source.mkdir()
+    (source / "small.txt").write_text("text")
+    harness = Harness(tmp_path / "service")
+    task = packing(harness, source, object_server.settings(place))
+    gone: list[str] = []
+
+    def removed(kind: str, ctx: Context) -> None:
+        """Another preparation had the same CAR, and is removed with it."""
+        paths = [entry.path for entry in bucket.list()] if kind == "step" and not gone else []
+        if len(paths) == 2:
+            gone.append(paths[0])
+            bucket.delete(paths[0])
+
+    assert harness.attempt(task, removed).state is State.WAITING_RETRY
+    assert (len(gone), harness.catalogue.cars(1, 0, 10)) == (1, [])
+    assert any("before it was recorded" in line for _, line in harness.reports[task].lines)
+    assert harness.attempt(task).state is State.SUCCEEDED
+    assert [entry.path for entry in bucket.list()] == [gone[0], f"{gone[0]}.idx"]
+
+
+def test_a_pack_waits_for_the_disk_that_outgoing_leads_to(object_server: SeaweedFS, place: str, tmp_path: Path) -> None:
+    source, disk = tmp_path / "source", tmp_path / "disk"
+    source.mkdir()
+    (source / "small.txt").write_text("text")
+    harness = Harness(tmp_path / "service")
+    task = packing(harness, source, object_server.settings(place))
+    outgoing = harness.folder / "outgoing"
+    outgoing.symlink_to(disk)
+    assert harness.attempt(task).state is State.WAITING_RETRY
+    assert harness.reports[task].lines[-1] == ("ERROR", f"{outgoing}: it is no folder, or a link to one that is not there")
+    disk.mkdir()
+    assert harness.attempt(task).state is State.SUCCEEDED
