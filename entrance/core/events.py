@@ -9,7 +9,6 @@ from __future__ import annotations
 import queue
 from dataclasses import dataclass, field
 
-
 ALL = -1  # in place of a task's id: any of them may have changed
 
 
