@@ -268,7 +268,9 @@ class FakeService(TaskService):
             next_line=from_line + len(lines),
         )
 
-    def result(self, caller: Caller, ref: Ref, offset: int = 0, limit: int = 5000) -> ResultPage:
+    def result(
+        self, caller: Caller, ref: Ref, offset: int = 0, limit: int = 5000, last: Sequence[Any] | None = None
+    ) -> ResultPage:
         self._entry(caller, ref)
         return ResultPage(columns=[Column(name="message")], rows=[["ok"]], total=1)
 

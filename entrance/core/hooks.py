@@ -59,8 +59,13 @@ class Hooks(Protocol):
         """Decrypted settings of the storages that an attempt may open, by name; only those that ``user`` may open now."""
         ...
 
-    def results(self, tx: Tx, task: Task, offset: int, limit: int) -> tuple[Sequence[Sequence[Any]], int] | None:
-        """A page of a result that is too long to be stored with its task, and the number of its rows; else None."""
+    def results(
+        self, tx: Tx, task: Task, offset: int, limit: int, last: Sequence[Any] | None = None
+    ) -> tuple[Sequence[Sequence[Any]], int] | None:
+        """A page of a result that is too long to be stored with its task, and the number of its rows; else None.
+
+        ``last``: the row before ``offset``, where it is known.
+        """
         ...
 
 
@@ -93,5 +98,7 @@ class NoHooks:
     ) -> Mapping[str, Mapping[str, Any]]:
         return {}
 
-    def results(self, tx: Tx, task: Task, offset: int, limit: int) -> tuple[Sequence[Sequence[Any]], int] | None:
+    def results(
+        self, tx: Tx, task: Task, offset: int, limit: int, last: Sequence[Any] | None = None
+    ) -> tuple[Sequence[Sequence[Any]], int] | None:
         return None

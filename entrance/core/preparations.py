@@ -158,10 +158,12 @@ class Preparations:
                 records += [storage] if storage else _sources_of(catalogue, car.preparation_id)
         return {record.name: self._settings(record) for record in records}
 
-    def results(self, tx: Tx, task: Task, offset: int, limit: int) -> tuple[Sequence[Sequence[Any]], int] | None:
+    def results(
+        self, tx: Tx, task: Task, offset: int, limit: int, last: Sequence[Any] | None = None
+    ) -> tuple[Sequence[Sequence[Any]], int] | None:
         """See ``Hooks``: the files that a scan registered or a transfer went over are in the catalogue."""
         if task.executor == "transfer":
-            return _transferred(tx, task, offset, limit)
+            return _transferred(tx, task, offset, limit, last)
         if task.executor != "scan":
             return None
         catalogue = Catalogue(tx)
@@ -342,13 +344,19 @@ def _check_storage(tx: Tx, user: str, admin: bool, name: str) -> None:
         raise NotFound(f"storage '{name}' does not exist")
 
 
-def _transferred(tx: Tx, task: Task, offset: int, limit: int) -> tuple[Sequence[Sequence[Any]], int] | None:
+def _transferred(
+    tx: Tx, task: Task, offset: int, limit: int, last: Sequence[Any] | None
+) -> tuple[Sequence[Sequence[Any]], int] | None:
     """Return a page of the files of a transfer that has succeeded, if they are many; their number is its last report's."""
     report = stored_progress(tx, task.id)
     total = 0 if report is None else int(report.values["files_done"])
     if total <= RESULT_ROWS:
         return None
-    files = transfers.files_from(tx, task.id, offset, max(0, min(limit, total - offset)))
+    count = max(0, min(limit, total - offset))
+    if last is None:
+        files = transfers.files_from(tx, task.id, offset, count)
+    else:
+        files = transfers.files(tx, task.id, last[0], count)
     return [result_row(file) for file in files], total
 
 

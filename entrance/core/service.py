@@ -404,18 +404,27 @@ class TaskService:
                     raise LogGone
         return self._logs.read(task, row, max(0, from_line), limit, limit_bytes)
 
-    def result(self, caller: Caller, ref: Ref, offset: int = 0, limit: int = 5000) -> ResultPage:
-        """A page of the result table; a task that has not succeeded has none (no columns, no rows)."""
+    def result(
+        self, caller: Caller, ref: Ref, offset: int = 0, limit: int = 5000, last: Sequence[Any] | None = None
+    ) -> ResultPage:
+        """A page of the result table; a task that has not succeeded has none (no columns, no rows).
+
+        Who reads on from the page before gives its ``last`` row: the rows before ``offset`` need not be counted then.
+        """
         task = self.get(caller, ref)
-        with self._readers.read() as tx:
+
+        def look(tx: Tx) -> tuple[Sequence[Sequence[Any]], int] | None:
             found = store.result(tx, task.id)
-            long = None if found is None else self._hooks.results(tx, task, offset, limit)
-        if found is None:
+            if found is None:
+                return None
+            long = self._hooks.results(tx, task, offset, limit, last)
+            return long or (json.loads(zlib.decompress(found[1]))[offset : offset + limit], found[0])
+
+        with self._readers.read() as tx:
+            page = self._offload(look, tx)
+        if page is None:
             return ResultPage(columns=(), rows=(), total=0)
-        if long is not None:
-            return ResultPage(columns=registry.get(task.executor).columns, rows=long[0], total=long[1])
-        rows = json.loads(zlib.decompress(found[1]))
-        return ResultPage(columns=registry.get(task.executor).columns, rows=rows[offset : offset + limit], total=found[0])
+        return ResultPage(columns=registry.get(task.executor).columns, rows=page[0], total=page[1])
 
     def children(self, caller: Caller, ref: Ref, offset: int = 0, limit: int = 500) -> TaskPage:
         """A page of the tasks right below one, oldest first."""

@@ -223,7 +223,9 @@ def test_a_long_result_is_read_from_the_catalogue_by_page(copies: Copies, monkey
         assert hooks.results(tx, task, 0, 10) is None
         monkeypatch.setattr(preparations, "RESULT_ROWS", 20)
         for offset, limit in ((0, 10), (5, 13), (25, 100), (30, 5), (31, 5)):
-            assert hooks.results(tx, task, offset, limit) == (wanted[offset : offset + limit], 30)
+            page = wanted[offset : offset + limit], 30
+            assert hooks.results(tx, task, offset, limit) == page
+            assert hooks.results(tx, task, offset, limit, wanted[offset - 1] if 0 < offset <= 30 else None) == page
     assert set(copies.files(task).values()) == {(2, "succeeded", "")}
 
 

@@ -116,6 +116,6 @@ def _read(
             if at >= rows:
                 return
             time.sleep(0)  # a turn for everybody else
-            page = service.result(caller, task.id, at, min(rows - at, PAGE_ROWS))
+            page = service.result(caller, task.id, at, min(rows - at, PAGE_ROWS), page.rows[-1])
 
     return first.columns[shown], pages()

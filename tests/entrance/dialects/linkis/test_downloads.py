@@ -61,7 +61,8 @@ def has(core: FakeCore, monkeypatch: pytest.MonkeyPatch, rows: Sequence[Sequence
     """Give every task these rows; return the list that (offset, limit) of each page is noted in."""
     asked: list[tuple[int, int]] = []
 
-    def result(caller: Caller, ref: Any, offset: int = 0, limit: int = 5000) -> ResultPage:
+    def result(caller: Caller, ref: Any, offset: int = 0, limit: int = 5000, last: Any = None) -> ResultPage:
+        assert last == (rows[offset - 1] if offset else None)
         asked.append((offset, limit))
         return ResultPage(columns=COLUMNS, rows=rows[offset : offset + limit], total=len(rows))
 
