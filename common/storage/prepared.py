@@ -288,7 +288,7 @@ class CarBlocks:
         self._label = path
         self._reader = storage.reader(path)
         try:
-            self._index = open_index(storage, path, workdir)
+            self._index = _open_index(storage, path, workdir)
         except BaseException:
             self._reader.close()
             raise
@@ -331,17 +331,27 @@ def read_section(reader: Reader, offset: int, limits: cars.Limits = cars.DEFAULT
     return parts.cid, data[start:]
 
 
-def open_index(storage: Storage, path: str, workdir: Path) -> IndexReader:
-    """Open the index beside a CAR; of a store a copy of it in ``workdir``. One that is not there is made from the CAR."""
+def index_beside(storage: Storage, path: str, workdir: Path) -> IndexReader | None:
+    """Open the index beside a CAR; of a store a copy of it in ``workdir``. None when it is not there, or broken."""
     if isinstance(storage, LocalStorage):
         with suppress(OSError, BadIndex):
             return IndexReader(storage.root / (path + SUFFIX))
-    target = workdir / f"{path.replace('/', '_')[-120:]}{SUFFIX}"
-    if not target.exists() and not isinstance(storage, LocalStorage):
-        with suppress(StorageNotFound, BadIndex):
-            _fetch(storage, path + SUFFIX, target)
-            return IndexReader(target)
-        target.unlink(missing_ok=True)
+        return None
+    target = _copy_of_index(path, workdir)
+    with suppress(StorageNotFound, BadIndex):
+        _fetch(storage, path + SUFFIX, target)
+        return IndexReader(target)
+    target.unlink(missing_ok=True)
+    return None
+
+
+def _open_index(storage: Storage, path: str, workdir: Path) -> IndexReader:
+    """Open the index of a CAR; one that is not beside it is made in ``workdir``, from the CAR."""
+    target = _copy_of_index(path, workdir)
+    if not target.exists() or isinstance(storage, LocalStorage):
+        beside = index_beside(storage, path, workdir)
+        if beside is not None:
+            return beside
     if not target.exists():
         writer = IndexWriter(workdir)
         with storage.open(path) as stream:
@@ -353,6 +363,10 @@ def open_index(storage: Storage, path: str, workdir: Path) -> IndexReader:
             writer.write(file)
         temporary.replace(target)
     return IndexReader(target)
+
+
+def _copy_of_index(path: str, workdir: Path) -> Path:
+    return workdir / f"{path.replace('/', '_')[-120:]}{SUFFIX}"
 
 
 def _fetch(storage: Storage, path: str, target: Path) -> None:

@@ -7,7 +7,7 @@ must be closed. It holds its own reading connection, since it may live for long.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +17,18 @@ from typing import NamedTuple, Protocol
 from common.content import car as cars
 from common.content import cid as cids
 from common.content import estimate, varint
+from common.content.faults import TruncatedCar
 from common.content.piececid import PieceCid
 from common.db.catalogue import Car, Catalogue, File, JobRange, Preparation, StorageRecord, open_readonly
 from common.errors import EntranceError, ExecutorError, NotFound
 from common.storage.base import Entry, Reader, Storage
 from common.storage.local import LocalStorage
-from common.storage.prepared import open_index, read_section
+from common.storage.prepared import index_beside, read_section
 from entrance.core.data import DataService, FileView, may
 from entrance.core.model import Caller
 from executors.packed import Packing, open_prepared
 from executors.packing.inline import Sidecar, sidecar_path
+from executors.packing.layout import leaf_head
 from executors.packing.remake import Leaf, packed_ranges, sections, stream_car
 
 BLOCK_BYTES = 1 << 20
@@ -262,25 +264,43 @@ def _layout(catalogue: Catalogue, car: Car) -> Iterator[tuple[JobRange | None, L
 
 
 def _file_blocks(catalogue: Catalogue, car: Car, storage: Storage) -> Iterator[Block]:
-    """Yield the blocks of a CAR file: the CIDs of its leaves, from its index, and its link nodes whole."""
+    """Yield the blocks of a CAR file: CIDs of leaves, from its index or else from their heads, and link nodes whole."""
     if car.type == "dag":
         with storage.open(car.storage_path) as stream:
             for number, found in enumerate(cars.CarReader(stream), 1):
                 yield _block(number, found.cid, found.offset, len(found.data), found.data, 0, None)
         return
     with TemporaryDirectory(prefix="entrance-") as workdir, closing(storage.reader(car.storage_path)) as reader:
-        with open_index(storage, car.storage_path, Path(workdir)) as index:
-            digests = {offset: digest for _, digest, offset in index.records()}
+        digests = _digests(storage, car, Path(workdir))
         at = cars.HEADER_LENGTH
         for number, (part, section) in enumerate(_layout(catalogue, car), 1):
             if isinstance(section, Leaf):
-                cid = cids.RAW_PREFIX + digests[at]
+                cid = cids.RAW_PREFIX + (digests.get(at) or _leaf_digest(reader, at, section.length))
                 block = _block(number, cid, at, section.length, None, section.at, part.file_id if part else None)
             else:
                 cid_of, data = read_section(reader, at)
                 block = _block(number, cid_of, at, len(data), data, 0, None)
             yield block
             at += block.length
+
+
+def _digests(storage: Storage, car: Car, workdir: Path) -> Mapping[int, bytes]:
+    """Return what the index beside a CAR says, by offset; nothing when it is not there, or another CAR's."""
+    index = index_beside(storage, car.storage_path, workdir)
+    if index is None:
+        return {}
+    with index:
+        digests = {offset: digest for _, digest, offset in index.records()}
+    is_its_own = len(digests) == car.blocks and digests.get(cars.HEADER_LENGTH) == car.root_cid[cids.PREFIX_LENGTH :]
+    return digests if is_its_own else {}
+
+
+def _leaf_digest(reader: Reader, offset: int, length: int) -> bytes:
+    """Return the digest of a leaf of this length from the section at an offset of an open CAR."""
+    digest = bytearray(cids.DIGEST_LENGTH)
+    if reader.read_into([memoryview(digest)], offset + len(leaf_head(length))) < len(digest):
+        raise TruncatedCar(f"the file ends before the section at offset {offset}")
+    return bytes(digest)
 
 
 def _block(

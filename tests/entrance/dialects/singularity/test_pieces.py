@@ -154,6 +154,23 @@ def test_metadata_is_enough_to_put_a_piece_together(made: tuple[int, str, Path],
         )
 
 
+def test_metadata_do_not_need_the_index_beside_a_car(singularity: Any) -> None:
+    folder, output = singularity.tree({"a.bin": {"derivedBuffer": 4_500_000}}), singularity.tree({})
+    prep, source = singularity.preparation(folder, outputStorages=[singularity.storage(output)])
+    singularity.run(prep, source, "start-scan")
+    first, second = singularity.pieces(prep)
+    index, other = (output / f"{piece['storagePath']}.idx" for piece in (first, second))
+    path = f"/piece/{first['pieceCid']}/metadata"
+    found = singularity.ok("GET", path)
+    assert len(found["carBlocks"]) == 2
+    index.write_bytes(other.read_bytes())
+    assert singularity.ok("GET", path) == found
+    index.write_bytes(b"no index")
+    assert singularity.ok("GET", path) == found
+    index.unlink()
+    assert singularity.ok("GET", path) == found
+
+
 def test_metadata_as_cbor_has_integer_keys(made: tuple[int, str, Path], singularity: Any) -> None:
     car = singularity.pieces(made[0])[0]
     answer = singularity.http.get(f"/api/piece/{car['pieceCid']}/metadata", headers={"Accept": "application/cbor"})
