@@ -64,16 +64,22 @@ def csv_file(
 
     What ``charset`` has no character for becomes a question mark.
     """
-    held = io.StringIO()
+    lines = _Lines()
     quoting: Literal[0, 1] = csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL
-    writer = csv.writer(held, delimiter=separator, quoting=quoting, lineterminator="\n")
+    writer = csv.writer(lines, delimiter=separator, quoting=quoting, lineterminator="\r\n")
     writer.writerow([c.name for c in columns])
     for page in pages:
         writer.writerows([form.text(value) for value in row] for row in page)
-        yield held.getvalue().encode(charset, "replace")
-        held.seek(0)
-        held.truncate()
-    yield held.getvalue().encode(charset, "replace")  # of a table without rows
+        yield "".join(lines).encode(charset, "replace")
+        lines.clear()
+    yield "".join(lines).encode(charset, "replace")  # of a table without rows
+
+
+class _Lines(list[str]):
+    """Lines of a CSV file. They come with both characters of a line end, for cells with either of them to be quoted."""
+
+    def write(self, line: str) -> None:
+        self.append(line.removesuffix("\r\n") + "\n")
 
 
 # ---- workbooks ----------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import pytest
 from fake_service import FakeCore
 from flask.testing import FlaskClient
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from common.config import load
@@ -188,6 +188,7 @@ cells = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 
 
 @given(rows=st.lists(st.tuples(cells, cells, cells), max_size=20), newlines=st.booleans())
+@example(rows=[("\r", "a", "\r\n"), ("a\rb", None, "\r")], newlines=True)
 def test_whatever_the_cells_are_both_files_can_be_read(rows: list[tuple[Any, ...]], newlines: bool) -> None:
     form = Form(newlines=newlines)
     (read,) = sheets(b"".join(workbook(COLUMNS, [rows], form))).values()
