@@ -20,7 +20,7 @@ WEIGHTS: Mapping[str, float] = {  # of 100 tasks
     "transfer in": 1.5,
 }
 LINES = 1000  # of an echo
-PATIENT = {"jobRetryCount": "40", "jobRetryTimeout": "200"}  # random kills and full disks must not use it up
+PATIENT = {"jobRetryCount": "10", "jobRetryTimeout": "1000"}  # random kills and full disks must not use it up
 _TREES, _FOLDERS = 10, 6
 _KIB = 1 << 10
 
