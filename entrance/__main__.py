@@ -61,7 +61,7 @@ def main() -> int:
         )
         _run(settings)
     except EntranceError as error:
-        print(f"entrance: {error}", file=sys.stderr)  # noqa: T201
+        sys.stderr.write(f"entrance: {error}\n")
         return 1
     return 0
 

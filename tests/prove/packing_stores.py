@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ class _World:
                 uploading += bool(list(self._bucket.uploads("")))
                 self._kill()
                 kills += 1
-            wait_until(lambda n=number: self._complete(f"there-{n}"), 120, what="the pack is complete")  # type: ignore[misc]
+            wait_until(partial(self._complete, f"there-{number}"), 120, what="the pack is complete")
             self._check(number, source)
         return (
             f"{ROUNDS} CARs equal, {kills} kills, {uploading} of them while an upload was there; "
