@@ -6,6 +6,7 @@ Imported by ``entrance.__main__`` alone, when the fork servers are on their way:
 from __future__ import annotations
 
 import gc
+import ipaddress
 import json
 import os
 import signal
@@ -72,7 +73,7 @@ def serve(settings: Settings, folder: Folder, listener: socket, launcher: Launch
     gc.enable()
     _owner_token(core)
     host, port = settings.service.host, settings.service.port
-    _announce(folder, host, port)
+    _announce(folder, host, port, bound=listener.getsockname()[0])
     gevent.spawn(services_of(core).jobs.start_following)
     _LOG.info("service started", host=host, port=port, data=str(folder.path))
     stop.wait()
@@ -108,8 +109,10 @@ def _owner_token(core: Core) -> None:
         _private(path, token + "\n")
 
 
-def _announce(folder: Folder, host: str, port: int) -> None:
-    shown = "127.0.0.1" if host in ("0.0.0.0", "") else f"[{host}]" if ":" in host else host  # noqa: S104
+def _announce(folder: Folder, host: str, port: int, bound: str) -> None:
+    """Say where the service is. One that is bound to every address is reached from here over loopback."""
+    every = ipaddress.ip_address(bound).is_unspecified
+    shown = ("[::1]" if ":" in bound else "127.0.0.1") if every else f"[{host}]" if ":" in host else host
     told: dict[str, Any] = {
         "pid": os.getpid(),
         "address": f"{host}:{port}",

@@ -64,11 +64,11 @@ class Singularity:
 
     # ---- looking
 
-    def jobs(self, preparation: int, type: str = "") -> list[dict[str, Any]]:
+    def jobs(self, preparation: int | str, type: str = "") -> list[dict[str, Any]]:
         (source,) = self.ok("GET", f"/preparation/{preparation}")
         return [job for job in source["jobs"] if type in ("", job["type"])]
 
-    def settled(self, preparation: int) -> list[dict[str, Any]]:
+    def settled(self, preparation: int | str) -> list[dict[str, Any]]:
         """Wait until nothing is ready or processing any more; return the jobs."""
 
         def done() -> list[dict[str, Any]]:
@@ -77,16 +77,16 @@ class Singularity:
 
         return wait_until(done, 60, what="all jobs have ended", every_seconds=0.05)
 
-    def run(self, preparation: int, source: str, verb: str) -> list[dict[str, Any]]:
+    def run(self, preparation: int | str, source: str, verb: str) -> list[dict[str, Any]]:
         self.ok("POST", f"/preparation/{preparation}/source/{source}/{verb}")
         return self.settled(preparation)
 
-    def pieces(self, preparation: int) -> list[dict[str, Any]]:
+    def pieces(self, preparation: int | str) -> list[dict[str, Any]]:
         (source,) = self.ok("GET", f"/preparation/{preparation}/piece")
         pieces: list[dict[str, Any]] = source["pieces"]
         return pieces
 
-    def push(self, preparation: int, source: str, path: str) -> tuple[Any, int]:
+    def push(self, preparation: int | str, source: str, path: str) -> tuple[Any, int]:
         """Register a file and put it into a pack; return the file, and what the second call answers."""
         file = self.ok("POST", f"/preparation/{preparation}/source/{source}/file", {"path": path})
         return file, self.ok("POST", f"/file/{file['id']}/prepare_to_pack")
@@ -111,7 +111,7 @@ class Singularity:
         finally:
             self.service.http.post(f"{LINKIS}/entrance/actions", {"action": "kill", "ids": tasks})
 
-    def freeze(self, preparation: int, type: str) -> dict[str, Any]:
+    def freeze(self, preparation: int | str, type: str) -> dict[str, Any]:
         """Wait until a job of this type is processing, and stop the task processes there; return the job."""
 
         def found() -> dict[str, Any] | None:

@@ -44,9 +44,9 @@ class World:
     def preparation(self, name: str, output: str) -> Any:
         """Scan, pack and generate the DAG of the source; return its pieces."""
         self.begin(name, output)
-        jobs = self.api.settled(name)  # type: ignore[arg-type]
+        jobs = self.api.settled(name)
         assert {job["state"] for job in jobs} == {"complete"}, jobs
-        self.api.run(name, "source", "start-daggen")  # type: ignore[arg-type]
+        self.api.run(name, "source", "start-daggen")
         return self.pieces(name)
 
     def begin(self, name: str, output: str) -> None:
@@ -55,7 +55,7 @@ class World:
         self.api.ok("POST", f"/preparation/{name}/source/source/start-scan")
 
     def pieces(self, name: str) -> Any:
-        return self.api.pieces(name)  # type: ignore[arg-type]
+        return self.api.pieces(name)
 
     def pack(self, name: str) -> int:
         """Return the task that packs."""
