@@ -15,7 +15,7 @@ from factories import LINKIS, Service, wait_until
 from harness import Context, Harness, recorded
 from servers.proxy import Proxy
 from servers.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS
-from servers.storages import add_storage
+from servers.world import StoreWorld
 from singularity import Singularity
 
 from common.task import State
@@ -26,19 +26,11 @@ from executors.base import StopRequested
 MIB = 1 << 20
 
 
-class World:
-    """A service, an S3 server behind a proxy, an empty source folder, an output folder and a bucket."""
+class World(StoreWorld):
+    """Preparations of the source, into the bucket or the folder."""
 
     def __init__(self, service: Service, server: SeaweedFS, root: str, folder: Path) -> None:
-        self.service = service
-        self.proxy = Proxy(server.endpoint)
-        self.bucket = server.storage(root)
-        self.source, self.folder = folder / "source", folder / "cars"
-        self.source.mkdir()
-        self.folder.mkdir()
-        add_storage(service.data, "admin", "bucket", server.settings(root, endpoint=self.proxy.url))
-        add_storage(service.data, "admin", "source", {"type": "local", "path": str(self.source)})
-        add_storage(service.data, "admin", "folder", {"type": "local", "path": str(self.folder)})
+        super().__init__(service, server, root, folder, target="folder")
         self.api = Singularity(service, folder)
 
     def preparation(self, name: str, output: str) -> Any:
@@ -69,9 +61,6 @@ class World:
     def objects(self) -> dict[str, bytes]:
         return {entry.path: self.bucket.open(entry.path).read() for entry in self.bucket.list()}
 
-    def uploads(self) -> list[str]:
-        return [upload.path for upload in self.bucket.uploads("")]
-
     def outgoing(self) -> list[str]:
         return [path.name for path in (self.service.data / "outgoing").iterdir()]
 
@@ -97,13 +86,13 @@ def test_a_bucket_gets_the_cars_that_a_folder_gets_and_they_are_read_back_from_t
     pieces, others = world.preparation("there", "bucket"), world.preparation("here", "folder")
     assert [[piece[key] for key in same] for piece in pieces] == [[piece[key] for key in same] for piece in others]
     assert [piece["pieceType"] for piece in pieces] == ["data", "dag"]
-    assert world.objects() == {path.name: path.read_bytes() for path in world.folder.iterdir()}
+    assert world.objects() == {path.name: path.read_bytes() for path in world.target.iterdir()}
     assert (world.uploads(), world.outgoing()) == ([], [])
 
     for path in world.source.rglob("*.*"):
         path.unlink()
     http = world.service.http
-    for path in world.folder.iterdir():
+    for path in world.target.iterdir():
         path.unlink()
     world.api.ok("DELETE", "/preparation/here", {})
     for piece in pieces:

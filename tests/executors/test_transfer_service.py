@@ -10,34 +10,18 @@ from typing import Any
 
 import pytest
 from factories import LINKIS, Service, wait_until
-from servers.proxy import Proxy
 from servers.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS
-from servers.storages import add_storage
+from servers.world import StoreWorld
 
 MIB = 1 << 20
 
 
-class World:
-    """A service, an S3 server behind a proxy, a source folder and a bucket."""
-
-    def __init__(self, service: Service, server: SeaweedFS, root: str, folder: Path) -> None:
-        self.service = service
-        self.proxy = Proxy(server.endpoint)
-        self.bucket = server.storage(root)
-        self.source, self.target = folder / "source", folder / "target"
-        self.source.mkdir()
-        self.target.mkdir()
-        settings = server.settings(root, endpoint=self.proxy.url)
-        add_storage(service.data, "admin", "bucket", settings)
-        add_storage(service.data, "admin", "source", {"type": "local", "path": str(self.source)})
-        add_storage(service.data, "admin", "target", {"type": "local", "path": str(self.target)})
+class World(StoreWorld):
+    """Transfers between the storages."""
 
     def submit(self, source: str, target: str, **more: Any) -> int:
         params = {"from": {"storage": source}, "to": {"storage": target}, **more}
         return self.service.submit("transfer", params)
-
-    def uploads(self) -> list[str]:
-        return [upload.path for upload in self.bucket.uploads("")]
 
 
 @pytest.fixture
@@ -48,7 +32,7 @@ def world(
     tmp_path: Path,
 ) -> World:
     service = make_service(STORAGE__ALLOWED_ENDPOINTS="127.0.0.1", RETRY__LADDER_SECONDS="1").start()
-    return World(service, object_server, place, tmp_path)
+    return World(service, object_server, place, tmp_path, target="target")
 
 
 def test_an_upload_survives_kill_9_of_its_process_and_of_the_service(world: World) -> None:
