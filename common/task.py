@@ -12,10 +12,11 @@ event and the time, and returns the task as it becomes with what must be said an
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
 from common.errors import Refused, TaskEnded
+from common.records import but
 
 
 class State(StrEnum):
@@ -287,7 +288,7 @@ def _failed_line(reason: str) -> Line:
 def _end(
     task: Task, state: State, now: int, reason: str | None, *lines: Line, who: str = "", stop: bool = False
 ) -> Decision:
-    ended = replace(
+    ended = but(
         task,
         state=state,
         ended_at=now,
@@ -301,7 +302,7 @@ def _end(
 
 
 def _queue(task: Task, now: int, *lines: Line, who: str = "") -> Decision:
-    queued = replace(
+    queued = but(
         task,
         state=State.QUEUED,
         queued_at=now,
@@ -316,8 +317,8 @@ def _queue(task: Task, now: int, *lines: Line, who: str = "") -> Decision:
 def _again(task: Task, now: int, reason: str) -> Decision:
     """The attempt is gone through no fault of the task: paused if that was asked for, else back to the queue at once."""
     if task.pause_requested:
-        return Decision(task=replace(task, state=State.PAUSED, pause_requested=False, updated_at=now))
-    waiting = replace(task, state=State.WAITING_RETRY, retry_at=now, updated_at=now, reason=reason)
+        return Decision(task=but(task, state=State.PAUSED, pause_requested=False, updated_at=now))
+    waiting = but(task, state=State.WAITING_RETRY, retry_at=now, updated_at=now, reason=reason)
     return Decision(task=waiting, lines=(Line(level="INFO", text=f"{reason}. Your job will go on."),))
 
 
@@ -354,22 +355,22 @@ def _pause(task: Task, by: str, now: int) -> Decision:
     if task.state is State.PAUSED or task.pause_requested:
         return Decision(task=task)
     if task.active:
-        asked = replace(task, pause_requested=True, updated_at=now)
+        asked = but(task, pause_requested=True, updated_at=now)
         return Decision(task=asked, lines=(said,), ask_stop=True, who=by)
-    paused = replace(task, state=State.PAUSED, retry_at=None, updated_at=now, reason=f"paused by {by}")
+    paused = but(task, state=State.PAUSED, retry_at=None, updated_at=now, reason=f"paused by {by}")
     return Decision(task=paused, lines=(said,), who=by)
 
 
 def _resume(task: Task, by: str, now: int) -> Decision:
     said = Line(level="INFO", text=f"Your job is resumed by {by}.")
     if task.pause_requested:
-        return Decision(task=replace(task, pause_requested=False, updated_at=now, reason=None), lines=(said,), who=by)
+        return Decision(task=but(task, pause_requested=False, updated_at=now, reason=None), lines=(said,), who=by)
     if task.state is State.PAUSED:
         if task.waits:
-            running = replace(task, state=State.RUNNING, updated_at=now, reason=None)
+            running = but(task, state=State.RUNNING, updated_at=now, reason=None)
             return Decision(task=running, lines=(said,), who=by)
         if task.queued_at is None:
-            return Decision(task=replace(task, state=State.CREATED, updated_at=now, reason=None), lines=(said,), who=by)
+            return Decision(task=but(task, state=State.CREATED, updated_at=now, reason=None), lines=(said,), who=by)
         return _queue(task, now, said, who=by)
     if task.state in (State.CREATED, State.WAITING_RETRY):
         return _queue(task, now, said, who=by)
@@ -382,7 +383,7 @@ def _failure(task: Task, event: Failed, now: int, ladder_ms: tuple[int, ...]) ->
     delay = task.retry_delay_ms
     if delay is None:
         delay = ladder_ms[min(task.errors, len(ladder_ms) - 1)]
-    waiting = replace(
+    waiting = but(
         task,
         state=State.PAUSED if task.pause_requested else State.WAITING_RETRY,
         pause_requested=False,
@@ -441,7 +442,7 @@ def decide(task: Task, event: Event, now: int, *, ladder_ms: tuple[int, ...] = D
         case RetryDue() if task.state is State.WAITING_RETRY:
             return _queue(task, now)
         case Picked() if task.state is State.QUEUED:
-            running = replace(
+            running = but(
                 task,
                 state=State.RUNNING,
                 attempt=task.attempt + 1,
@@ -454,7 +455,7 @@ def decide(task: Task, event: Event, now: int, *, ladder_ms: tuple[int, ...] = D
             _current(task, event.attempt)
             if not event.open_children:
                 return _children_done(task, now, event.failed_children, event.children, event.failure)
-            waiting = replace(
+            waiting = but(
                 task,
                 waits=True,
                 state=State.PAUSED if task.pause_requested else State.RUNNING,

@@ -18,9 +18,9 @@ import select
 import socket
 import struct
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from common.records import make
 from executors.launchers.base import Attempt, AttemptKey, Limits
 
 HEAD = struct.Struct("<II")
@@ -153,7 +153,7 @@ def attempt_frame(attempt: Attempt) -> bytes:
         "attempt": attempt.key.number,
         "executor": attempt.executor,
         "params": dict(attempt.params),
-        "workdir": str(attempt.workdir),
+        "workdir": attempt.workdir,
         "cores": attempt.cores,
         "database_url": attempt.database_url,
         "storages": {name: dict(settings) for name, settings in attempt.storages.items()},
@@ -169,15 +169,18 @@ def attempt_of(frame: Frame) -> Attempt:
     size = frame.header["state"]
     plan = load(frame.body[max(size, 0) :])
     memory, files, seconds = plan["limits"]
-    return Attempt(
-        key=AttemptKey(task_id=plan["task"], number=plan["attempt"]),
-        executor=plan["executor"],
-        params=plan["params"],
-        workdir=Path(plan["workdir"]),
-        checkpoint=None if size < 0 else frame.body[:size],
-        cores=plan["cores"],
-        database_url=plan["database_url"],
-        storages=plan["storages"],
-        commands=plan["commands"],
-        limits=Limits(memory_bytes=memory, open_files=files, cpu_seconds=seconds),
+    return make(
+        Attempt,
+        {
+            "key": make(AttemptKey, {"task_id": plan["task"], "number": plan["attempt"]}),
+            "executor": plan["executor"],
+            "params": plan["params"],
+            "workdir": plan["workdir"],
+            "checkpoint": None if size < 0 else frame.body[:size],
+            "cores": plan["cores"],
+            "database_url": plan["database_url"],
+            "storages": plan["storages"],
+            "commands": plan["commands"],
+            "limits": make(Limits, {"memory_bytes": memory, "open_files": files, "cpu_seconds": seconds}),
+        },
     )

@@ -68,8 +68,9 @@ class ChannelContext:
 
     @cached_property
     def workdir(self) -> Path:
-        self._plan.workdir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return self._plan.workdir
+        folder = Path(self._plan.workdir)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
 
     @cached_property
     def catalogue(self) -> Any:

@@ -25,6 +25,7 @@ from executors.context import ChannelContext
 from executors.launchers.base import Attempt, End, Ending
 
 MAX_RESULT_ROWS = 10_000
+_dump = json.JSONEncoder(default=str).encode
 _NO_SPACE = {errno.ENOSPC: "no space left on the device", errno.EDQUOT: "the disk quota is used up"}
 _SQLITE = {13: _NO_SPACE[errno.ENOSPC], 10: "a file of rows cannot be read or written"}  # sqlite.org/rescode.html
 
@@ -112,6 +113,6 @@ def _send(end: End, channel: Channel) -> End:
 
 
 def _frame(end: End) -> bytes:
-    body = b"" if end.rows is None else json.dumps(end.rows, default=str).encode()
+    body = b"" if end.rows is None else _dump(end.rows).encode()
     header = {"t": "end", "ending": end.ending, "reason": end.reason, "may_pass": end.may_pass}
     return encode(header, body)

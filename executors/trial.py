@@ -12,8 +12,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from marshmallow import fields, validate
@@ -94,7 +93,10 @@ class Echo:
 
     def run(self, ctx: TaskContext) -> Sequence[Sequence[Any]] | None:
         wanted = ctx.params
-        with _held(wanted["lock"]), _stubborn(wanted["stubborn"]):
+        held = None if wanted["lock"] is None else _hold(wanted["lock"])
+        try:
+            if wanted["stubborn"]:
+                _be_stubborn()
             memory = _touched(wanted["memory"])
             _work(ctx, wanted["seconds"], wanted["lines"], wanted["steps"])
             del memory
@@ -102,6 +104,9 @@ class Echo:
                 os.kill(os.getpid(), wanted["crash"])
             if wanted["fail"] is not None:
                 raise ExecutorError(wanted["fail"])
+        finally:
+            if held is not None:
+                held.close()
         return None
 
 
@@ -152,28 +157,22 @@ def _touched(size: int) -> bytearray:
     return memory
 
 
-@contextmanager
-def _stubborn(wanted: bool) -> Iterator[None]:
-    if wanted:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        subprocess.Popen(["sleep", str(_STUBBORN_SECONDS)], start_new_session=True)
-    yield
+def _be_stubborn() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    subprocess.Popen(["sleep", str(_STUBBORN_SECONDS)], start_new_session=True)
 
 
-@contextmanager
-def _held(name: str | None) -> Iterator[None]:
-    """Hold ``name`` for as long as any process of the attempt lives, or fail.
+def _hold(name: str) -> socket.socket:
+    """Hold ``name`` until what is returned is closed, or for as long as any process of the attempt lives; or fail.
 
     The lock is an abstract socket address (unix(7)): it makes no file, and the kernel frees it with the process.
     """
-    if name is None:
-        yield
-        return
     import hashlib  # with it comes a library that no other small task needs
 
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as holder:
-        try:
-            holder.bind(f"\0entrance-trial-{hashlib.sha256(name.encode()).hexdigest()}")
-        except OSError as error:
-            raise ExecutorError(f"another attempt holds the lock {name}") from error
-        yield
+    holder = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        holder.bind(f"\0entrance-trial-{hashlib.sha256(name.encode()).hexdigest()}")
+    except OSError as error:
+        holder.close()
+        raise ExecutorError(f"another attempt holds the lock {name}") from error
+    return holder

@@ -135,7 +135,7 @@ class Starter:
             params = registry.load_params(registry.get(executor), params)
         except UnknownExecutor:  # known to the task process only, if at all
             params = {"value": None, **params}
-        return Attempt(key=key, executor=executor, params=params, workdir=self.folder / str(key), **more)
+        return Attempt(key=key, executor=executor, params=params, workdir=str(self.folder / str(key)), **more)
 
     def __call__(self, executor: str, params: Any = None, **more: Any) -> AttemptKey:
         attempt = self.attempt(executor, params, **more)

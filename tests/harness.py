@@ -297,7 +297,7 @@ class Harness:
         self.apply(task_id, Picked())
         task = self.get(task_id)
         executor = EXECUTORS[task.executor]
-        params = json.loads(store.submission_params(Tx(self.connection), task_id))
+        params, _ = store.asked(Tx(self.connection), task_id)
         report = self.reports.setdefault(task_id, Report())
         context = Context(self, task, load_params(executor, params), report, hook)
         try:

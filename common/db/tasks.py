@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import uuid as uuids
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any
 
@@ -20,6 +20,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from common.db import tables as t
 from common.db.sql import Sql, Tx
 from common.errors import Conflict, Refused, TaskNotFound
+from common.records import but, make
 from common.task import (
     FINAL,
     OPEN,
@@ -70,8 +71,7 @@ _ADD = Sql(insert(t.tasks).values({n: _p(n) for n in _NAMES if n != "id"}))
 _SET_EXEC_ID = Sql(update(t.tasks).where(t.tasks.c.id == _p("task")).values(exec_id=_p("exec_id")))
 _ADD_SUBMISSION = Sql(insert(t.submissions).values({c.name: _p(c.name) for c in t.submissions.c}))
 _SUBMISSION = Sql(select(t.submissions).where(t.submissions.c.task_id == _p("task_id")))
-_SUBMISSION_PARAMS = Sql(select(t.submissions.c.params).where(t.submissions.c.task_id == _p("task_id")))
-_SUBMISSION_LABELS = Sql(select(t.submissions.c.labels).where(t.submissions.c.task_id == _p("task_id")))
+_ASKED = Sql(select(t.submissions.c.params, t.submissions.c.labels).where(t.submissions.c.task_id == _p("task_id")))
 _RAN_MS = Sql(
     select(func.coalesce(func.sum(t.attempts.c.ended_at - t.attempts.c.started_at), 0)).where(
         t.attempts.c.task_id == _p("task_id"), t.attempts.c.ended_at.is_not(None)
@@ -305,9 +305,7 @@ def from_row(row: Sequence[Any]) -> Task:
     values["state"] = _STATES[values["state"]]
     values["pause_requested"] = bool(values["pause_requested"])
     values["waits"] = bool(values["waits"])
-    task = object.__new__(Task)
-    task.__dict__.update(values)  # what __init__ of a frozen dataclass does with one call for each field
-    return task
+    return make(Task, values)
 
 
 def get(tx: Tx, task_id: int) -> Task:
@@ -375,10 +373,10 @@ def add(
             if busy is Busy.REFUSE:
                 raise JobBusy(new.job_id, last.id)
             return last
-    new = replace(new, uuid=new.uuid or str(uuids.uuid4()))
+    new = but(new, uuid=new.uuid or str(uuids.uuid4()))
     values = {n: getattr(new, n) for n in _NAMES if n != "id"}
     task_id = tx.insert(_ADD, **values)
-    new = replace(new, id=task_id, exec_id=exec_id(task_id))
+    new = but(new, id=task_id, exec_id=exec_id(task_id))
     tx.run(_SET_EXEC_ID, task=task_id, exec_id=new.exec_id)
     tx.run(_ADD_SUBMISSION, task_id=task_id, **submission)
     tx.run(_ADD_HISTORY, task_id=task_id, at=now, state=State.CREATED.value, reason=None, who=who)
@@ -472,7 +470,7 @@ def _orphan(tx: Tx, parent: Task, now: int) -> list[Applied]:
 
 def _with_children(tx: Tx, task_id: int, event: Succeeded) -> Succeeded:
     count, unfinished, failed = tx.one(_CHILD_COUNTS, parent_id=task_id) or (0, 0, 0)
-    return replace(
+    return but(
         event,
         children=count,
         open_children=unfinished,
@@ -518,16 +516,10 @@ def set_priority(tx: Tx, task_id: int, priority: int, now: int) -> bool:
     return bool(tx.run(_SET_PRIORITY, task=task_id, priority=priority, now=now))
 
 
-def submission_params(tx: Tx, task_id: int) -> str:
-    """The executor's parameters, as JSON."""
-    row = tx.one(_SUBMISSION_PARAMS, task_id=task_id)
-    return row[0] if row else "{}"
-
-
-def submission_labels(tx: Tx, task_id: int) -> list[tuple[str, str]]:
-    """The labels, in the order given."""
-    row = tx.one(_SUBMISSION_LABELS, task_id=task_id)
-    return [(key, value) for key, value in json.loads(row[0])] if row else []
+def asked(tx: Tx, task_id: int) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """Return the executor's parameters, and the labels in the order given."""
+    params, labels = tx.one(_ASKED, task_id=task_id) or ("{}", "[]")
+    return json.loads(params), [(key, value) for key, value in json.loads(labels)]
 
 
 def ran_ms(tx: Tx, task_id: int) -> int:

@@ -7,7 +7,6 @@ carries out what is due: retries, time limits, ageing. It wakes on events and sl
 from __future__ import annotations
 
 import heapq
-import json
 import queue
 import shutil
 import threading
@@ -312,9 +311,8 @@ class Dispatcher:
         def load(tx: Tx, applied: Applied) -> Any:
             task = applied.task
             try:
-                params = json.loads(store.submission_params(tx, task.id))
+                params, labels = store.asked(tx, task.id)
                 storages = self._hooks.storages(tx, task.executor, params, task.user)
-                asked = limits.asked(store.submission_labels(tx, task.id))
             except Exception as error:  # also a bug, or a row that nobody understands: that ends the task, not the service
                 return error
             return (
@@ -323,7 +321,7 @@ class Dispatcher:
                 storages,
                 store.samples(tx, task.id) if task.attempt > 1 else None,
                 store.ran_ms(tx, task.id) if task.running_timeout_s or self._settings.running_timeout_s else 0,
-                asked,
+                limits.asked(labels),
             )
 
         orders = [Order(task_id=p.id, event=Picked(), with_it=load) for p in picks]
@@ -368,7 +366,7 @@ class Dispatcher:
             key=key,
             executor=task.executor,
             params=params,
-            workdir=live.workdir,
+            workdir=str(live.workdir),
             checkpoint=live.state,
             cores=self._cores_each(),
             database_url=self._settings.database_url,

@@ -13,7 +13,7 @@ import uuid
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import date
 from typing import Any
 
@@ -34,6 +34,7 @@ from common.errors import (
     TaskEnded,
     TaskNotFound,
 )
+from common.records import but
 from common.task import Event, Kill, Pause, Ready, Resume, State, Task
 from entrance.core import access
 from entrance.core.changes import Changes, Done, Order
@@ -207,7 +208,7 @@ class TaskService:
         def as_its_parent(tx: Tx) -> Task:
             current = store.fence(tx, parent.id, parent.attempt)
             state = State.PAUSED if current.pause_requested and not detached else State.QUEUED
-            return replace(child, priority=current.priority, state=state)
+            return but(child, priority=current.priority, state=state)
 
         busy = store.Busy.ONCE if detached else store.Busy.JOIN
         return self._add(child, loaded, wanted, admin=True, made=as_its_parent, busy=busy).id
@@ -231,10 +232,10 @@ class TaskService:
             job_id = self._hooks.job_of(new.executor, resolved) if new.job_id is None else new.job_id
             if self._hooks.waits(new.executor, resolved):
                 state = State.CREATED if wanted.state is State.QUEUED else wanted.state
-                wanted = replace(wanted, state=state, queued_at=None)
+                wanted = but(wanted, state=state, queued_at=None)
             task = store.add(
                 tx,
-                replace(wanted, job_id=job_id),
+                but(wanted, job_id=job_id),
                 exec_id=lambda n: build_exec_id(new.creator, new.user, new.executor, n, self._instance),
                 submission={
                     "code": submission.code,
@@ -283,7 +284,7 @@ class TaskService:
 
     def _with_reason(self, task: Task) -> Task:
         if task.state is State.QUEUED and (why := self._dispatcher.held.get(task.executor)):
-            return replace(task, reason=f"waits: {why}")
+            return but(task, reason=f"waits: {why}")
         return task
 
     def submission(self, caller: Caller, ref: Ref) -> SubmissionRecord:
@@ -340,7 +341,7 @@ class TaskService:
         running = [x for x in list(self._intake.live.values()) if x.task.parent_id == task.id and not x.fenced]
         rest = store.below(tx, task.id, besides=[x.key.task_id for x in running], almost=_ALMOST)
         reports = [own, *(x.progress for x in running)]
-        total = replace(
+        total = but(
             own,
             bytes_done=rest.bytes_done + sum(p.bytes_done for p in reports),
             bytes_total=rest.bytes_total + sum(p.bytes_total for p in reports),
@@ -665,7 +666,7 @@ class TaskService:
         return {
             ref: ActionItem(
                 ref=str(ref),
-                task=replace(task, priority=priority) if still_open else task,
+                task=but(task, priority=priority) if still_open else task,
                 error=None if still_open else TaskEnded(task.state),
             )
             for (ref, task), still_open in zip(found, open_ones, strict=True)

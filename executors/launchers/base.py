@@ -43,7 +43,7 @@ class Attempt:
     key: AttemptKey
     executor: str
     params: Mapping[str, Any]  # as the executor's schema loaded them
-    workdir: Path
+    workdir: str  # absolute; a path object would cost a small task a twentieth of its process
     checkpoint: bytes | None = None
     cores: int = 1
     database_url: str = ""  # opened read-only by the catalogue

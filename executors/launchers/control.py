@@ -33,8 +33,7 @@ def clean_environment(environment: Mapping[str, str], instance: str) -> dict[str
     It carries the marker of ``instance``, so that descendants that only fork are found by it too.
     """
     kept = {name: value for name, value in environment.items() if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)}
-    # OpenBLAS makes threads as soon as numpy is imported; a fork server has one.
-    return {**kept, "OPENBLAS_NUM_THREADS": "1", processes.MARKER: f"{instance}/forkserver"}
+    return {**kept, **processes.FORK_SERVER_ONLY, processes.MARKER: f"{instance}/forkserver"}
 
 
 class ForkServerProcess:

@@ -39,7 +39,10 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from os import close, dup2, environ, nice, setpgid  # what a forked process looks up in a module costs it pages
 from pathlib import Path
+from signal import set_wakeup_fd
+from sys import modules
 from typing import Any, NoReturn
 
 from common.errors import LaunchFailed
@@ -47,6 +50,7 @@ from executors import registry, runner
 from executors.channel import DATAGRAM_BYTES, Channel, attempt_frame, attempt_of, dump, load
 from executors.launchers import processes
 from executors.launchers.base import Attempt, AttemptKey, Ending, Limits
+from executors.launchers.processes import MARKER, adopt_orphans, die_with_parent
 
 NICE = 10
 OOM_SCORE = 500  # of 1000: when memory runs out, a task that uses much goes first, and the service last
@@ -55,7 +59,8 @@ COLLECT_AFTER = (10_000, 20, 20)  # objects made: tasks read rows by the ten tho
 NAMED = 2_000  # process ids in one datagram
 _DESCRIPTORS = 3
 _DEFAULT = int(signal.SIG_DFL)
-_set_signal = importlib.import_module("_signal").signal  # without its enumerations, which cost a forked process eighty pages
+_RESET = (int(signal.SIGINT), int(signal.SIGTERM), int(signal.SIGHUP), int(signal.SIGCHLD))
+set_signal = importlib.import_module("_signal").signal  # without its enumerations, which cost a forked process eighty pages
 _WARM_UP_RUNS = 20  # enough for the interpreter to specialise the code
 
 
@@ -71,7 +76,7 @@ class ForkServer:
     """The loop around one control socket."""
 
     def __init__(self, control: socket.socket, instance: str, fork: Callable[[], int] = os.fork) -> None:
-        self._control = control
+        self._control, self._control_file = control, control.fileno()
         self._instance = instance
         self._fork = fork
         self._pid = os.getpid()
@@ -146,21 +151,21 @@ class ForkServer:
         """The rest of a forked process: be the task's process, run it, end."""
         status = 1
         try:
-            os.setpgid(0, 0)
-            processes.die_with_parent(self._pid)
-            processes.adopt_orphans()
-            signal.set_wakeup_fd(-1)
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
-                _set_signal(number, _DEFAULT)
-            os.nice(NICE)
-            os.dup2(output, 1)
-            os.dup2(errors, 2)
-            for descriptor in (self._control.fileno(), self._wake, self._waker, self._children.file, output, errors):
-                os.close(descriptor)
-            os.environ[processes.MARKER] = f"{self._instance}/{key}"
-            if "numpy.random" in sys.modules:
-                sys.modules["numpy.random"].seed()
-            talk = Channel(socket.socket(fileno=channel))
+            setpgid(0, 0)
+            die_with_parent(self._pid)
+            adopt_orphans()
+            set_wakeup_fd(-1)
+            for number in _RESET:
+                set_signal(number, _DEFAULT)
+            nice(NICE)
+            dup2(output, 1)
+            dup2(errors, 2)
+            for descriptor in (self._control_file, self._wake, self._waker, self._children.file, output, errors):
+                close(descriptor)
+            environ[MARKER] = f"{self._instance}/{key}"
+            if "numpy.random" in modules:
+                modules["numpy.random"].seed()
+            talk = Channel(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, channel))
             status = _work(talk)
         except BaseException:
             traceback.print_exc()
@@ -244,7 +249,6 @@ def _work(channel: Channel, *, limited: bool = True) -> int:
 
 def _limit(limits: Limits) -> None:
     """Set what the process and those it starts may use. Memory is what is added to what the fork server had."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold secrets of storages
     if limits.memory_bytes is not None:
         _lower(resource.RLIMIT_AS, processes.address_space() + limits.memory_bytes)
     if limits.open_files is not None:
@@ -289,7 +293,7 @@ def _warm_up() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         params = registry.load_params(registry.get("echo"), {})
-        attempt = Attempt(key=AttemptKey(task_id=0, number=0), executor="echo", params=params, workdir=Path("/nonexistent"))
+        attempt = Attempt(key=AttemptKey(task_id=0, number=0), executor="echo", params=params, workdir="/nonexistent")
         for _ in range(_WARM_UP_RUNS):
             ours.send(attempt_frame(attempt))
             _work(Channel(theirs), limited=False)
@@ -312,6 +316,7 @@ def main() -> NoReturn:
     processes.adopt_orphans()
     processes.step_back(NICE)
     _prefer_to_kill()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a task's core file would hold secrets of storages
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     try:
@@ -320,7 +325,8 @@ def main() -> NoReturn:
     except LaunchFailed as error:
         control.send(dump({"ev": "failed", "why": str(error)}).encode())
         sys.exit(1)
-    os.environ.pop("OPENBLAS_NUM_THREADS", None)  # was for numpy's import; a task has threads of its own
+    for name in processes.FORK_SERVER_ONLY:
+        os.environ.pop(name, None)
     _warm_up()
     gc.collect()
     gc.freeze()

@@ -17,13 +17,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from common.clock import Clock, SystemClock
 from common.errors import LaunchFailed, Refused, StartRefused
+from common.records import but
 from executors.channel import attempt_frame, encode
 from executors.launchers import processes
 from executors.launchers.base import Attempt, AttemptKey, End, Ending, Sample, Sink
@@ -284,9 +284,7 @@ class LocalLauncher:
             end = End(ending=Ending.DIED, reason=self._death(told["status"]), may_pass=True)
         if told is None:
             return end
-        return replace(
-            end, exit_status=told["status"], max_rss_bytes=told["rss"], cpu_seconds=max(told["cpu"], run.cpu_seconds)
-        )
+        return but(end, exit_status=told["status"], max_rss_bytes=told["rss"], cpu_seconds=max(told["cpu"], run.cpu_seconds))
 
     def _death(self, status: int) -> str:
         """Return the sentence for a process that ended without a result."""

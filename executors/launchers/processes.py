@@ -16,6 +16,12 @@ from typing import NamedTuple
 MARKER = "ENTRANCE_TASK"
 """Variable in the environment of all processes below a fork server: ``{instance}/`` and ``forkserver`` or an attempt."""
 
+FORK_SERVER_ONLY = {
+    "OPENBLAS_NUM_THREADS": "1",  # it makes threads as soon as numpy is imported; a fork server has one
+    "LD_BIND_NOW": "1",  # else each task looks up the C functions that it is the first to call (ld.so(8))
+}
+"""Variables in the environment of a fork server itself, which takes them away from its tasks."""
+
 _KILL = int(signal.SIGKILL)
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36

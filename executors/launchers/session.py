@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from common.errors import EntranceError, ExecutorError, MayPass, Refused
@@ -217,8 +218,9 @@ class Session:
             raise ChannelClosed(f"a frame of the task makes no sense: {error!r}") from error
 
     def _slice(self, header: dict[str, Any]) -> Slice:
-        path = self.attempt.workdir / header["file"]
-        if path.parent != self.attempt.workdir:
+        folder = Path(self.attempt.workdir)
+        path = folder / header["file"]
+        if path.parent != folder:
             raise ValueError("a slice outside the work folder")
         return Slice(
             number=header["number"],

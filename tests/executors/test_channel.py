@@ -3,7 +3,6 @@
 import json
 import socket
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -82,7 +81,7 @@ def test_an_attempt_arrives_as_it_was_sent(checkpoint, params):
         key=AttemptKey(task_id=7, number=3),
         executor="pack",
         params=params,
-        workdir=Path("/data/work/7-3"),
+        workdir="/data/work/7-3",
         checkpoint=checkpoint,
         cores=4,
         database_url="sqlite:////data/entrance.db",

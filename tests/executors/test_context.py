@@ -52,7 +52,7 @@ def peer():
 
 def an_attempt(folder, params=None, **more):
     key, loaded = AttemptKey(task_id=1, number=1), registry.load_params(registry.get("echo"), params or {})
-    return Attempt(key=key, executor="echo", params=loaded, workdir=folder / "work", **more)
+    return Attempt(key=key, executor="echo", params=loaded, workdir=str(folder / "work"), **more)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -83,7 +82,7 @@ def test_a_task_comes_back_as_it_was_stored(tx: Tx) -> None:
     assert made.exec_id == f"exec-{made.id}" and len(made.uuid) == 36
     record = store.submission(tx, made.id)
     assert record["source"] == {"ip": "::1"} and record["labels"] == [("a", "b")]
-    assert json.loads(store.submission_params(tx, made.id)) == {"n": 1}
+    assert store.asked(tx, made.id)[0] == {"n": 1}
     assert words(tx, made) == ["created", "queued"]
 
 
@@ -359,7 +358,7 @@ def test_logs_results_and_samples_lie_beside_the_task_and_go_with_it(tx: Tx) -> 
     assert (store.result(tx, task.id), store.samples(tx, task.id)) == ((2, b"rows"), b"two")
     tx.connection.execute("DELETE FROM tasks WHERE id = ?", (task.id,))
     assert store.log_row(tx, task.id) is store.result(tx, task.id) is store.samples(tx, task.id) is None
-    assert store.history(tx, task.id) == [] and store.submission_params(tx, task.id) == "{}"
+    assert store.history(tx, task.id) == [] and store.asked(tx, task.id) == ({}, [])
 
 
 def test_a_small_logs_row_keeps_its_body(tx: Tx) -> None:

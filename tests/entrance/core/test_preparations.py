@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ def prepare(harness: Harness, source: Path, **params: Any) -> dict[str, Any]:
     """Submit the short form; return the parameters that are stored."""
     task = harness.add("scan", {"path": str(source), **params})
     with harness.tx() as tx:
-        stored: dict[str, Any] = json.loads(tasks.submission_params(tx, task.id))
+        stored, _ = tasks.asked(tx, task.id)
     harness.kill(task.id)
     return stored
 

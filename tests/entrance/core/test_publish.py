@@ -32,7 +32,7 @@ TABLE, COLUMNS = "outputs", ("id", "preparation_id", "storage_id")  # a small ta
 
 def give(life: Any, key: AttemptKey, number: int, rows: list[tuple[int, int, int]]) -> Path:
     """Hand over a slice of rows as an attempt does."""
-    folder = life.launcher.attempts[key].workdir
+    folder = Path(life.launcher.attempts[key].workdir)
     folder.mkdir(parents=True, exist_ok=True)
     path: Path = folder / f"slice-{number}.db"
     write_slice(path, COLUMNS, rows)
@@ -463,7 +463,7 @@ def test_leftovers_of_ended_tasks_go_and_nothing_else(life: Any, out: Path) -> N
 
 def test_the_work_folder_of_an_attempt_goes_with_it(life: Any) -> None:
     key = life.started(life.submit())
-    folder = life.launcher.attempts[key].workdir
+    folder = Path(life.launcher.attempts[key].workdir)
     folder.mkdir(parents=True)
     (folder / "scratch").write_text("x")
     life.launcher.end(key)

@@ -201,7 +201,7 @@ def test_a_second_service_on_the_same_folder_is_refused(life: Any) -> None:
 def test_work_folders_of_an_earlier_life_are_emptied(lives: Callable[..., Any]) -> None:
     life = lives()
     key = life.started(life.submit())
-    scratch = life.launcher.attempts[key].workdir / "scratch"
+    scratch = Path(life.launcher.attempts[key].workdir) / "scratch"
     scratch.parent.mkdir(parents=True)
     scratch.write_text("x")
     life.crash()
