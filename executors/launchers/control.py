@@ -13,11 +13,10 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from common.errors import LaunchFailed
 from executors import registry
-from executors.channel import DATAGRAM_BYTES, dump, load
+from executors.channel import DATAGRAM_BYTES
 from executors.launchers import processes
 
 KILL_BATCH = 2_000  # keys in one datagram
@@ -37,7 +36,7 @@ def clean_environment(environment: Mapping[str, str], instance: str) -> dict[str
 
 
 class ForkServerProcess:
-    """One fork server, from its start to its end. ``send`` may be called by any thread, ``events`` by one."""
+    """One fork server, from its start to its end. ``events`` is for one thread, the rest for any."""
 
     servers: set[int] = set()  # noqa: RUF012 - process ids of the living ones of this process, never taken for orphans
 
@@ -69,22 +68,22 @@ class ForkServerProcess:
         self._control = ours
         self._sending = threading.Lock()
 
-    def send(self, request: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
-        """Send one request. Raises LaunchFailed when the fork server is gone."""
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
-        data = dump(request).encode()
+    def start(self, key: str, descriptors: Sequence[int]) -> None:
+        """Have an attempt started, on its channel, standard output and error. Raises LaunchFailed when it is gone."""
+        self._send(f"start {key}", [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))])
+
+    def _send(self, message: str, rights: Sequence[tuple[int, int, array.array[int]]] = ()) -> None:
         try:
             with self._sending:
-                self._control.sendmsg([data], rights)
+                self._control.sendmsg([message.encode()], rights)
         except OSError as error:
             raise LaunchFailed("the fork server is gone") from error
 
     def ping(self) -> None:
         """Ask for a sign of life, unless somebody else is still trying to send."""
-        data = dump({"op": "ping"}).encode()
         if self._sending.acquire(blocking=False):
             try:
-                self._control.send(data)
+                self._control.send(b"ping")
             except OSError:
                 pass  # gone; ``events`` ends
             finally:
@@ -94,12 +93,12 @@ class ForkServerProcess:
         """Have the processes of these attempts killed; those that are gone are passed over."""
         for start in range(0, len(keys), KILL_BATCH):
             try:
-                self.send({"op": "kill", "keys": keys[start : start + KILL_BATCH]})
+                self._send(f"kill {' '.join(keys[start : start + KILL_BATCH])}")
             except LaunchFailed:
                 return  # and its tasks with it
 
-    def events(self) -> Iterator[dict[str, Any]]:
-        """Yield what the fork server tells, until it is gone."""
+    def events(self) -> Iterator[tuple[str, str]]:
+        """Yield what the fork server tells, each time a verb and what follows it, until it is gone."""
         while True:
             try:
                 data = self._control.recv(DATAGRAM_BYTES)
@@ -107,7 +106,8 @@ class ForkServerProcess:
                 return
             if not data:
                 return
-            yield load(data)
+            verb, _, rest = data.decode().partition(" ")
+            yield verb, rest
 
     def kill(self) -> None:
         """SIGKILL the fork server itself; its tasks die with it."""

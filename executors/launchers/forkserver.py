@@ -5,14 +5,16 @@
 
 It has one thread, is never patched by gevent, and opens no store, database or network connection: native runtimes do not
 survive a fork. It imports what it is told and the executors (those that are named, else all) once, calls the functions that
-it is told with the data folder, then waits on its control socket (AF_UNIX SEQPACKET, JSON):
+it is told with the data folder, then waits on its control socket (AF_UNIX SEQPACKET). A message is a verb and words, one
+space between them; the last of ``refused`` and ``failed`` is a sentence:
 
-    to it     {"op": "start", "key": K} with descriptors: channel, standard output, standard error
-              {"op": "kill", "keys": [K, ...]}        {"op": "ping"}
-    from it   {"ev": "ready"}   {"ev": "refused", "key": K, "why": W}
-              {"ev": "pids", "pids": {K: P, ...}}, of all tasks there are, before each {"ev": "pong"}
-              {"ev": "exit", "key": K, "status": as os.waitstatus_to_exitcode, "cpu": seconds, "rss": bytes}
-              {"ev": "failed", "why": W} in place of ready, then it ends: a module of ``--preload`` cannot be imported
+    to it     start KEY, with descriptors: channel, standard output, standard error
+              kill KEY ...        ping
+    from it   ready
+              refused KEY WHY     no process could be made
+              exit KEY STATUS CPU RSS, as of os.waitstatus_to_exitcode, in seconds, in bytes
+              pids KEY PID ..., of all tasks there are, before each pong
+              failed WHY, in place of ready, then it ends: a module of ``--preload`` cannot be imported
 
 How nothing is left behind: every task leads a process group and is a child subreaper, so what it starts stays below it,
 however it detaches. When the task ends, its orphans come to the fork server, a subreaper too, where every child that is no
@@ -38,16 +40,16 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from os import close, dup2, environ, nice, setpgid  # what a forked process looks up in a module costs it pages
 from pathlib import Path
 from signal import set_wakeup_fd
 from sys import modules
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from common.errors import LaunchFailed
 from executors import registry, runner
-from executors.channel import DATAGRAM_BYTES, Channel, attempt_frame, attempt_of, dump, load
+from executors.channel import DATAGRAM_BYTES, Channel, attempt_frame, attempt_of
 from executors.launchers import processes
 from executors.launchers.base import Attempt, AttemptKey, Ending, Limits
 from executors.launchers.processes import MARKER, adopt_orphans, die_with_parent
@@ -57,7 +59,8 @@ OOM_SCORE = 500  # of 1000: when memory runs out, a task that uses much goes fir
 END_SECONDS = 10.0
 COLLECT_AFTER = (10_000, 20, 20)  # objects made: tasks read rows by the ten thousand, hardly any in cycles
 NAMED = 2_000  # process ids in one datagram
-_DESCRIPTORS = 3
+_ROOM = socket.CMSG_SPACE(3 * array.array("i").itemsize)  # for the descriptors of a start
+_CLOSE_ON_EXEC = int(socket.MSG_CMSG_CLOEXEC)
 _DEFAULT = int(signal.SIG_DFL)
 _RESET = (int(signal.SIGINT), int(signal.SIGTERM), int(signal.SIGHUP), int(signal.SIGCHLD))
 set_signal = importlib.import_module("_signal").signal  # without its enumerations, which cost a forked process eighty pages
@@ -68,8 +71,8 @@ _WARM_UP_RUNS = 20  # enough for the interpreter to specialise the code
 class _Exit:
     """A task that has ended, until its leftovers are gone."""
 
-    event: dict[str, Any]
-    leftovers: set[int] = field(default_factory=set)
+    said: str
+    leftovers: set[int]
 
 
 class ForkServer:
@@ -98,7 +101,7 @@ class ForkServer:
         poll.register(self._control, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
         try:
-            self._say({"ev": "ready"})
+            self._say("ready")
             while True:
                 for descriptor, _ in poll.poll():
                     if descriptor == self._wake:
@@ -108,36 +111,34 @@ class ForkServer:
         except OSError:  # end of file counts as such, see _answer
             self._end()
 
-    def _say(self, event: dict[str, Any]) -> None:
-        self._control.send(dump(event).encode())
+    def _say(self, message: str) -> None:
+        self._control.send(message.encode())
 
     def _answer(self) -> None:
-        room = socket.CMSG_SPACE(_DESCRIPTORS * array.array("i").itemsize)
-        data, extra, _, _ = self._control.recvmsg(DATAGRAM_BYTES, room, socket.MSG_CMSG_CLOEXEC)
+        data, extra, _, _ = self._control.recvmsg(DATAGRAM_BYTES, _ROOM, _CLOSE_ON_EXEC)
         if not data:
             raise ConnectionResetError("the service is gone")
         descriptors = array.array("i")
         for _, _, passed in extra:
             descriptors.frombytes(passed)
-        request = load(data)
-        match request["op"]:
-            case "start":
-                self._start(request["key"], list(descriptors))
-            case "kill":
-                for key in request["keys"]:
+        match data.decode().split(" "):
+            case ["start", key]:
+                self._start(key, list(descriptors))
+            case ["kill", *keys]:
+                for key in keys:
                     if (pid := self._pids.get(key)) is not None:
                         processes.kill(pid)
-            case "ping":
-                named = list(self._pids.items())
+            case ["ping"]:
+                named = [f" {key} {pid}" for key, pid in self._pids.items()]
                 for start in range(0, len(named), NAMED):  # so many fit into a message
-                    self._say({"ev": "pids", "pids": dict(named[start : start + NAMED])})
-                self._say({"ev": "pong"})
+                    self._say(f"pids{''.join(named[start : start + NAMED])}")
+                self._say("pong")
 
     def _start(self, key: str, descriptors: list[int]) -> None:
         try:
             pid = self._fork()
         except OSError as error:
-            self._say({"ev": "refused", "key": key, "why": os.strerror(error.errno or 0)})
+            self._say(f"refused {key} {os.strerror(error.errno or 0)}")
             pid = -1
         if pid == 0:
             self._become(key, *descriptors)
@@ -182,6 +183,7 @@ class ForkServer:
                 pass
         except BlockingIOError:
             pass
+        said = []
         while True:
             try:
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -197,31 +199,29 @@ class ForkServer:
             _, status, used = os.wait4(pid, 0)
             self._leftovers.discard(pid)
             if key is not None:
-                event = {
-                    "ev": "exit",
-                    "key": key,
-                    "status": os.waitstatus_to_exitcode(status),
-                    "cpu": round(used.ru_utime + used.ru_stime, 3),
-                    "rss": used.ru_maxrss << 10,
-                }
-                self._exits.append(_Exit(event))
-        self._sweep()
+                cpu = used.ru_utime + used.ru_stime
+                said.append(f"exit {key} {os.waitstatus_to_exitcode(status)} {cpu:.3f} {used.ru_maxrss << 10}")
+        self._sweep(said)
 
-    def _sweep(self) -> None:
-        """Kill what dead tasks left; tell of those of which nothing is left."""
+    def _sweep(self, said: list[str]) -> None:
+        """Kill what dead tasks left; say of those of which nothing is left that they ended, in ``said`` of the latest."""
         found = self._children().difference(self._tasks)
         fresh = found - self._leftovers
         for pid in fresh:
             processes.kill_group_of(pid, (self._pid, *self._tasks))
             processes.kill(pid)
         self._leftovers = found
+        if not found and not self._exits:
+            for message in said:
+                self._say(message)
+            return
         waiting = []
-        for task_exit in self._exits:
+        for task_exit in [*self._exits, *(_Exit(message, set()) for message in said)]:
             task_exit.leftovers = (task_exit.leftovers & found) | fresh
             if task_exit.leftovers:
                 waiting.append(task_exit)
             else:
-                self._say(task_exit.event)
+                self._say(task_exit.said)
         self._exits = waiting
 
     def _end(self) -> NoReturn:
@@ -323,7 +323,7 @@ def main() -> NoReturn:
         places, names = options.preload.split(","), options.executors.split(",")
         _preload([*filter(None, places)], [*filter(None, names)], Path(options.data))
     except LaunchFailed as error:
-        control.send(dump({"ev": "failed", "why": str(error)}).encode())
+        control.send(f"failed {error}".encode())
         sys.exit(1)
     for name in processes.FORK_SERVER_ONLY:
         os.environ.pop(name, None)

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from common.clock import Clock, SystemClock
 from common.errors import LaunchFailed, Refused, StartRefused
@@ -46,6 +46,18 @@ Offload = Callable[[Callable[[], Any]], Any]
 """Calls a function that only reads files, where it does not hold up others, and returns its value."""
 
 
+class _Exit(NamedTuple):
+    """How a process ended, and what it and those below it have used."""
+
+    status: int  # as of ``os.waitstatus_to_exitcode``
+    cpu_seconds: float
+    rss: int  # bytes, at most
+
+    @classmethod
+    def of(cls, status: str, cpu_seconds: str, rss: str) -> _Exit:
+        return cls(int(status), float(cpu_seconds), int(rss))
+
+
 class _Run:
     """One attempt under way."""
 
@@ -54,7 +66,7 @@ class _Run:
         self.key = session.key
         self.pid: int | None = None
         self.gone = threading.Event()  # its processes are
-        self.exit: dict[str, Any] | None = None
+        self.exit: _Exit | None = None
         self.refused = ""  # why no process could be made
         self.stopping = False
         self.timer: threading.Timer | None = None
@@ -154,7 +166,7 @@ class LocalLauncher:
             server = self._enter(run, reader)
             try:
                 run.session.send(attempt_frame(attempt))
-                server.send({"op": "start", "key": str(key)}, (theirs.fileno(), output_end, errors_end))
+                server.start(str(key), (theirs.fileno(), output_end, errors_end))
             except BaseException:
                 self._leave(run)
                 self._done(reader)
@@ -278,13 +290,13 @@ class LocalLauncher:
             end = End(ending=Ending.STOPPED)
         elif told is None:
             end = End(ending=Ending.LOST, reason="The attempt was lost with its fork server")
-        elif told["status"] == -signal.SIGXCPU and (seconds := session.attempt.limits.cpu_seconds):
+        elif told.status == -signal.SIGXCPU and (seconds := session.attempt.limits.cpu_seconds):
             end = End(ending=Ending.FAILED, reason=f"it used more than {seconds} s of processor time", may_pass=False)
         else:
-            end = End(ending=Ending.DIED, reason=self._death(told["status"]), may_pass=True)
+            end = End(ending=Ending.DIED, reason=self._death(told.status), may_pass=True)
         if told is None:
             return end
-        return but(end, exit_status=told["status"], max_rss_bytes=told["rss"], cpu_seconds=max(told["cpu"], run.cpu_seconds))
+        return but(end, exit_status=told.status, max_rss_bytes=told.rss, cpu_seconds=max(told.cpu_seconds, run.cpu_seconds))
 
     def _death(self, status: int) -> str:
         """Return the sentence for a process that ended without a result."""
@@ -334,7 +346,7 @@ class LocalLauncher:
         while True:
             began = time.monotonic()
             for event in server.events():
-                self._hear(event)
+                self._hear(*event)
             self._bury(server)
             if self._closing.is_set():
                 return
@@ -356,34 +368,31 @@ class LocalLauncher:
                     backoff = min(max(0.1, backoff * 2), MAX_BACKOFF_SECONDS)
             server = replacement
 
-    def _hear(self, event: dict[str, Any]) -> None:
-        kind = event["ev"]
-        if kind == "ready":
-            self._ready.set()
-            self._is_in_trouble("")
-            return
-        if kind == "failed":
-            self._failure = event["why"]
-            return
-        if kind == "pong":
-            self._unheard = 0
-            self._named.set()
-            return
-        if kind == "pids":
-            with self._changing:
-                for key, pid in event["pids"].items():
-                    if (run := self._runs.get(key)) is not None:
-                        run.pid = pid
-            return
+    def _hear(self, verb: str, rest: str) -> None:
+        match verb, rest.split(" "):
+            case "ready", _:
+                self._ready.set()
+                self._is_in_trouble("")
+            case "failed", _:
+                self._failure = rest
+            case "pong", _:
+                self._unheard = 0
+                self._named.set()
+            case "pids", words:
+                with self._changing:
+                    for key, pid in zip(words[::2], words[1::2], strict=True):
+                        if (run := self._runs.get(key)) is not None:
+                            run.pid = int(pid)
+            case "exit", [key, *how]:
+                self._ended(key, exit_=_Exit.of(*how))
+            case "refused", [key, *why]:
+                self._ended(key, refused=" ".join(why))
+
+    def _ended(self, key: str, *, exit_: _Exit | None = None, refused: str = "") -> None:
         with self._changing:
-            run = self._runs.get(event["key"])
-        if run is None:
-            return
-        if kind == "exit":
-            run.exit = event
-            run.is_gone()
-        elif kind == "refused":
-            run.refused = event["why"]
+            run = self._runs.get(key)
+        if run is not None:
+            run.exit, run.refused = exit_, refused
             run.is_gone()
 
     def _bury(self, server: ForkServerProcess) -> None:

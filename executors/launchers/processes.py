@@ -26,6 +26,7 @@ _KILL = int(signal.SIGKILL)
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.PyDLL(None, use_errno=True)
+_fork = _libc.fork
 _prctl = _libc.prctl
 _prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -40,7 +41,7 @@ def bare_fork() -> int:
     task costs. Only for a process that has never had a second thread, and for tasks that draw nothing from ``random``, whose
     state would be the same in each.
     """
-    pid: int = _libc.fork()
+    pid: int = _fork()
     if pid < 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))

@@ -277,14 +277,13 @@ def test_attempts_of_a_stuck_fork_server_are_not_said_to_be_gone(start, sink, la
 
 def test_a_kill_that_overtakes_the_start_counts(start, sink, launcher):
     attempt = start.attempt("busy")
-    send = launcher._server.send
+    start_it = launcher._server.start
 
-    def overtaken(request, descriptors=()):
-        if request["op"] == "start":
-            assert list(launcher.kill([attempt.key], 0)) == [attempt.key]
-        send(request, descriptors)
+    def overtaken(key, descriptors):
+        assert list(launcher.kill([attempt.key], 0)) == [attempt.key]
+        start_it(key, descriptors)
 
-    launcher._server.send = overtaken
+    launcher._server.start = overtaken
     launcher.start(attempt)
     assert sink.wait_end(attempt.key).ending is Ending.STOPPED
 
