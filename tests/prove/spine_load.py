@@ -36,7 +36,8 @@ def echo_rate(env: Environment, seed: int) -> str:
     for _ in range(20):
         client.submit("echo", {"lines": 1}, "WARM")
     client.idle(30)
-    time.sleep(1.5)
+    os.sync()  # what the installation of the clone has written
+    time.sleep(3.0)
     descriptors, processes = _descriptors(service), len(service.processes())
     ids, took = [], []
     for i in range(TASKS):
