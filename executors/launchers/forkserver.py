@@ -40,7 +40,6 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from os import close, dup2, environ, nice, setpgid  # what a forked process looks up in a module costs it pages
 from pathlib import Path
 from signal import set_wakeup_fd
@@ -67,14 +66,6 @@ set_signal = importlib.import_module("_signal").signal  # without its enumeratio
 _WARM_UP_RUNS = 20  # enough for the interpreter to specialise the code
 
 
-@dataclass(eq=False)
-class _Exit:
-    """A task that has ended, until its leftovers are gone."""
-
-    said: str
-    leftovers: set[int]
-
-
 class ForkServer:
     """The loop around one control socket."""
 
@@ -86,7 +77,7 @@ class ForkServer:
         self._children = processes.Children()
         self._tasks: dict[int, str] = {}
         self._pids: dict[str, int] = {}
-        self._exits: list[_Exit] = []
+        self._exits: list[tuple[str, set[int]]] = []  # what to say of tasks that have ended, once these are gone too
         self._leftovers: set[int] = set()
         self._wake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -183,7 +174,6 @@ class ForkServer:
                 pass
         except BlockingIOError:
             pass
-        said = []
         while True:
             try:
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -200,28 +190,24 @@ class ForkServer:
             self._leftovers.discard(pid)
             if key is not None:
                 cpu = used.ru_utime + used.ru_stime
-                said.append(f"exit {key} {os.waitstatus_to_exitcode(status)} {cpu:.3f} {used.ru_maxrss << 10}")
-        self._sweep(said)
+                message = f"exit {key} {os.waitstatus_to_exitcode(status)} {cpu:.3f} {used.ru_maxrss << 10}"
+                self._exits.append((message, set()))
+        self._sweep()
 
-    def _sweep(self, said: list[str]) -> None:
-        """Kill what dead tasks left; say of those of which nothing is left that they ended, in ``said`` of the latest."""
+    def _sweep(self) -> None:
+        """Kill what dead tasks left; tell of those of which nothing is left."""
         found = self._children().difference(self._tasks)
         fresh = found - self._leftovers
         for pid in fresh:
             processes.kill_group_of(pid, (self._pid, *self._tasks))
             processes.kill(pid)
         self._leftovers = found
-        if not found and not self._exits:
-            for message in said:
-                self._say(message)
-            return
         waiting = []
-        for task_exit in [*self._exits, *(_Exit(message, set()) for message in said)]:
-            task_exit.leftovers = (task_exit.leftovers & found) | fresh
-            if task_exit.leftovers:
-                waiting.append(task_exit)
+        for message, leftovers in self._exits:
+            if left := (leftovers & found) | fresh:
+                waiting.append((message, left))
             else:
-                self._say(task_exit.said)
+                self._say(message)
         self._exits = waiting
 
     def _end(self) -> NoReturn:
