@@ -162,7 +162,7 @@ def _service(folder: DataFolder, settings: Settings) -> Finding:
 
     pid, info = find_service(folder), folder.service()
     if pid is not None:
-        if info is not None and answers(info):
+        if info is not None and answers(info.url):
             return Finding(name="service", verdict=OK, text=f"running at {info.url} (process {pid})")
         return Finding(name="service", verdict=FAIL, text=f"process {pid} does not answer; {folder.log} may say why")
     host, port = settings.service.host, settings.service.port

@@ -75,15 +75,29 @@ class Env:
 def with_env(command: Callable[Concatenate[Env, P], R]) -> Callable[P, R]:
     """Give a command the four common options and an ``Env`` as its first argument."""
 
-    @click.option("--data", metavar="DIR", help="Data folder of the service (default: var/ in the project's root).")
-    @click.option("--url", metavar="URL", envvar="ENTRANCE_URL", help="Speak to the service at this address.")
+    @click.option(
+        "--data", metavar="DIR", callback=_named, help="Data folder of the service (default: var/ in the project's root)."
+    )
+    @click.option(
+        "--url",
+        metavar="URL",
+        envvar="ENTRANCE_URL",
+        help="Speak to the service at this address (commands that work on the data folder do not look at it).",
+    )
     @click.option("--token", metavar="TOKEN", envvar="ENTRANCE_TOKEN", help="Token for --url; better in ENTRANCE_TOKEN.")
     @click.option("--json", "as_json", is_flag=True, help="Answer with JSON, for programs.")
     @functools.wraps(command)
     def wrapped(*args: Any, data: str | None, url: str | None, token: str | None, as_json: bool, **kwargs: Any) -> R:
-        return command(Env(data=data or None, url=url or None, token=token or None, json=as_json), *args, **kwargs)
+        return command(Env(data=data, url=url or None, token=token or None, json=as_json), *args, **kwargs)
 
     return wrapped  # type: ignore[return-value]
+
+
+def _named(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """Refuse the empty text that an unset variable of a script gives: it is not meant as the usual folder."""
+    if value == "":
+        raise click.BadParameter("is empty")
+    return value
 
 
 def print_line(text: str = "") -> None:

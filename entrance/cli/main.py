@@ -76,6 +76,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and end the process with its exit status."""
+    _fill_closed_streams()
     try:
         status = cli.main(prog_name="entrance", standalone_mode=False)
         sys.stdout.flush()
@@ -92,6 +93,22 @@ def main() -> None:
         status = 1
     except BrokenPipeError:
         # the reader of our output has gone; nothing more can be told to anyone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         status = 141
+    except OSError as error:
+        # the disk that our output goes to is full, most often
+        click.echo(f"entrance: {error}", err=True)
+        _drop_output()
+        status = 1
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fill_closed_streams() -> None:
+    """Let what the caller closed lead nowhere, so that no file that is opened later takes its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if number == 0 else "w"))
+
+
+def _drop_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

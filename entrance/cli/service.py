@@ -114,10 +114,12 @@ def stop(env: Env) -> None:
 @click.pass_context
 def status(context: click.Context, env: Env) -> None:
     """Say whether the service runs. Exit status: 0 running, 3 stopped, 4 there is a process that does not answer."""
+    if env.url is not None and env.data is None:
+        context.exit(_status_of(env, env.url))
     folder = env.folder()
     pid, info = find_service(folder), folder.service()
     state, code = "stopped", STATUS_STOPPED
-    if pid is not None and info is not None and answers(info):
+    if pid is not None and info is not None and answers(info.url):
         state, code = "running", STATUS_RUNNING
     elif pid is not None:
         state, code = "not answering", STATUS_UNCLEAR
@@ -133,6 +135,16 @@ def status(context: click.Context, env: Env) -> None:
     else:
         print_line(f"stopped (data folder {folder.path})")
     context.exit(code)
+
+
+def _status_of(env: Env, url: str) -> int:
+    """Tell of a service that is known by its address alone."""
+    running = answers(url)
+    if env.json:
+        env.print_json({"state": "running" if running else "stopped", "url": url})
+    else:
+        print_line(f"running at {url}" if running else f"no service answers at {url}")
+    return STATUS_RUNNING if running else STATUS_STOPPED
 
 
 # ---- for other commands too
@@ -197,10 +209,10 @@ def _changed_at(path: Path) -> int | None:
         return None
 
 
-def answers(info: ServiceInfo) -> bool:
-    """Whether the service answers an HTTP request."""
+def answers(url: str) -> bool:
+    """Whether the service at this address answers an HTTP request."""
     try:
-        client = Client(lambda: Endpoint(url=info.url))
+        client = Client(lambda: Endpoint(url=url))
         client.request("GET", "/health", timeout_seconds=5.0)
         client.close()
     except NoAnswer:
@@ -234,7 +246,7 @@ def _wait_for(folder: DataFolder, child: subprocess.Popen[bytes], log_begin: int
         if child.poll() is not None:
             raise StartRefused(_last_words(folder.log, log_begin, child.returncode))
         info = folder.service()
-        if info is not None and info.pid == child.pid and answers(info):
+        if info is not None and info.pid == child.pid and answers(info.url):
             return info
         time.sleep(0.01 if waited < USUAL_SECONDS else 0.2)
     raise StartRefused(f"the service did not answer within {START_SECONDS:.0f} s; {folder.log} may say why")

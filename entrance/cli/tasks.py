@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import click
@@ -24,6 +26,9 @@ STATES = {  # Linkis' words -> ours
     "Timeout": "timed_out",
 }
 OPEN_WORDS = "Inited,Scheduled,Running"
+OPEN_STATES = ("created", "queued", "running", "paused", "waiting_retry")
+ENDED_STATES = ("succeeded", "failed", "cancelled", "timed_out")
+MOST_LISTED = 5000  # tasks in one answer: the service's limit
 PRIORITY_RUNTIME_KEY = "wds.linkis.engine.runtime.priority"
 
 
@@ -132,7 +137,13 @@ def submit_task(
 @click.command()
 @click.option("-a", "--all", "everything", is_flag=True, help="Ended tasks too.")
 @click.option("--all-users", is_flag=True, help="Tasks of all users (administrators).")
-@click.option("--state", "states", multiple=True, type=click.Choice(list(STATES.values())), help="Only these states.")
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Choice(OPEN_STATES + ENDED_STATES),
+    help="Only this state; more than once: these.",
+)
 @click.option("--executor", metavar="NAME", help="Only this kind of work.")
 @click.option("--creator", metavar="C", help="Only tasks of this program.")
 @click.option("-n", "--limit", type=click.IntRange(1, 5000), default=50, show_default=True, help="Most tasks to list.")
@@ -147,20 +158,14 @@ def ps(
     limit: int,
 ) -> None:
     """List tasks that have not ended, newest first."""
-    words = {ours: theirs for theirs, ours in STATES.items()}
-    status = ",".join(words[s] for s in states) if states else (None if everything else OPEN_WORDS)
-    query = {
-        "pageNow": 1,
-        "pageSize": limit,
-        "status": status,
-        "executeApplicationName": executor,
-        "creator": creator,
-        "isAdminView": all_users or None,
-    }
-    data = env.client().linkis("GET", "/jobhistory/list", query=query)
-    tasks: list[dict[str, Any]] = data.get("tasks") or []
+    client = env.client()
+    query = {"executeApplicationName": executor, "creator": creator, "isAdminView": all_users or None}
+    if states:
+        tasks, total = _in_states(client, states, query, limit)
+    else:
+        tasks, total = _page(client, {**query, "status": None if everything else OPEN_WORDS}, limit)
     if env.json:
-        env.print_json({"tasks": tasks, "total": data.get("totalPage", len(tasks))})
+        env.print_json({"tasks": tasks, "total": total})
         return
     now = time.time() * 1000
     rows = [
@@ -179,9 +184,39 @@ def ps(
     ]
     columns = ["ID", "STATE", "EXECUTOR", "USER", "CREATOR", "PRIORITY", "DONE", "AGE", "TOOK"]
     print_table(columns, rows, right=["ID", "PRIORITY", "DONE", "AGE", "TOOK"])
-    total = int(data.get("totalPage") or 0)
     if total > len(tasks):
         note(f"{len(tasks)} of {total} tasks; --limit shows more")
+
+
+def _page(client: Client, query: Mapping[str, Any], limit: int, page: int = 1) -> tuple[list[dict[str, Any]], int]:
+    """Return a page of the list of tasks, newest first, and how many there are in all."""
+    data = client.linkis("GET", "/jobhistory/list", query={**query, "pageNow": page, "pageSize": limit})
+    tasks = data.get("tasks") or []
+    return tasks, int(data.get("totalPage") or len(tasks))
+
+
+def _in_states(
+    client: Client, states: Sequence[str], query: Mapping[str, Any], limit: int
+) -> tuple[list[dict[str, Any]], int]:
+    """Return the newest tasks in these states and how many there are.
+
+    Linkis has one word for what runs, is paused or waits, so all that have not ended are looked at here.
+    """
+    found: dict[int, dict[str, Any]] = {}
+    ended = [theirs for theirs, ours in STATES.items() if ours in states and ours in ENDED_STATES]
+    total = 0
+    if ended:
+        tasks, total = _page(client, {**query, "status": ",".join(ended)}, limit)
+        found.update((task["taskID"], task) for task in tasks)
+    if set(states) & set(OPEN_STATES):
+        for page in count(1):
+            tasks, all_open = _page(client, {**query, "status": OPEN_WORDS}, MOST_LISTED, page)
+            chosen = {task["taskID"]: task for task in tasks if state_word(task) in states}
+            total += len(chosen.keys() - found.keys())
+            found |= chosen
+            if page * MOST_LISTED >= all_open:
+                break
+    return sorted(found.values(), key=lambda task: -int(task["taskID"]))[:limit], total
 
 
 @click.command()
@@ -190,7 +225,8 @@ def ps(
 def show(env: Env, task_id: str) -> None:
     """Show all about a task: state, progress, attempts, history, result."""
     client = env.client()
-    task = find_task(client, task_id)
+    with about(task_id):
+        task = find_task(client, task_id)
     number = part(task["taskID"])
     told = {
         "task": task,
@@ -204,6 +240,17 @@ def show(env: Env, task_id: str) -> None:
         env.print_json(told)
     else:
         _print_task(told)
+
+
+@contextmanager
+def about(task_id: str) -> Iterator[None]:
+    """Name the task in a refusal of the service."""
+    try:
+        yield
+    except Rejected as error:
+        unknown = error.http_status == 404 and isinstance(error.body, dict) and "method" in error.body
+        why = "there is no such task, or you may not see it" if unknown else str(error)
+        raise Rejected(f"task {task_id}: {why}", error.http_status, error.body) from error
 
 
 def find_task(client: Client, task_id: str) -> dict[str, Any]:

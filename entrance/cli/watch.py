@@ -22,7 +22,7 @@ from entrance.cli.frame import (
     size_text,
     with_env,
 )
-from entrance.cli.tasks import find_task, state_word
+from entrance.cli.tasks import about, find_task, state_word
 
 EXIT_STATUS = {"Succeed": 0, "Failed": EXIT_FAILED, "Cancelled": EXIT_CANCELLED, "Timeout": EXIT_TIMED_OUT}
 FIRST_POLL_SECONDS = 0.05
@@ -78,7 +78,8 @@ def _changes(client: Client, task_ids: Sequence[str]) -> Iterator[dict[str, Any]
     pause = FIRST_POLL_SECONDS
     while pending:
         for task_id in list(pending):
-            told = client.linkis("GET", f"/entrance/{part(task_id)}/status")
+            with about(task_id):
+                told = client.linkis("GET", f"/entrance/{part(task_id)}/status")
             if told["status"] in EXIT_STATUS:
                 pending.remove(task_id)
             elif sys.stderr.isatty():
@@ -119,11 +120,13 @@ def log_text(client: Client, task_id: str, first: int = 0, *, follow: bool = Fal
     at = first
     while True:
         # asked before the log: a final state shows only when the log can be read whole
-        ended = follow and client.linkis("GET", f"{path}/status")["status"] in EXIT_STATUS
+        with about(task_id):
+            ended = follow and client.linkis("GET", f"{path}/status")["status"] in EXIT_STATUS
         begin = at
         while True:
             query = {"fromLine": at, "size": LOG_LINES, "distinctLevel": False}
-            data = client.linkis("GET", f"{path}/log", query=query)
+            with about(task_id):
+                data = client.linkis("GET", f"{path}/log", query=query)
             if data["fromLine"] == at:
                 break
             at = data["fromLine"]
@@ -146,7 +149,8 @@ def progress(context: click.Context, env: Env, task_id: str, follow: bool) -> No
     line = _StatusLine()
     last: dict[str, Any] | None = None
     while True:
-        told = client.linkis("GET", f"{path}/status")
+        with about(task_id):
+            told = client.linkis("GET", f"{path}/status")
         told |= client.linkis("GET", f"{path}/progress")
         ended = told["status"] in EXIT_STATUS
         text = f"task {task_id} {state_word(told)}{_done_text(told)}"

@@ -60,10 +60,13 @@ def test_help_lists_the_commands_without_importing_them() -> None:
         ["priority", "1", "SOON"],
         ["storage", "allow"],
         ["user", "add", "bob", "--password-file", "/nonexistent"],
+        ["status", "--data", ""],
     ],
 )
 def test_wrong_usage_is_status_2_and_says_what(arguments: list[str], tmp_path: Path) -> None:
-    done = run(*arguments, "--data", str(tmp_path)) if arguments != ["nonsense"] else run(*arguments)
+    done = (
+        run(*arguments) if arguments == ["nonsense"] or "--data" in arguments else run(*arguments, "--data", str(tmp_path))
+    )
     assert done.returncode == 2
     assert "Error: " in done.stderr
     assert done.stdout == ""
@@ -73,6 +76,20 @@ def test_without_a_service_a_command_says_so_in_one_sentence(tmp_path: Path) -> 
     done = run("ps", "--data", str(tmp_path))
     assert done.returncode == 1
     assert done.stderr == f"entrance: no service runs with the data folder {tmp_path}; `entrance start` starts one\n"
+
+
+def test_output_that_a_full_disk_does_not_take_is_one_sentence(tmp_path: Path) -> None:
+    command = [sys.executable, "-P", "-m", "entrance.cli", "status", "--data", str(tmp_path)]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "No space left" in done.stderr
+
+
+def test_a_closed_output_harms_nothing(tmp_path: Path) -> None:
+    command = f'"{sys.executable}" -P -m entrance.cli user list --data "{tmp_path}" >&-'
+    done = subprocess.run(["bash", "-c", command], stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_an_address_without_a_token_is_refused_so_that_the_owners_token_stays_at_home(tmp_path: Path) -> None:

@@ -44,7 +44,11 @@ def test_status_is_0_while_it_runs_and_3_when_it_does_not(make_service: MakeServ
     service.start()
     told = json.loads(service.cli("status", "--json").stdout)
     assert (told["state"], told["url"], told["pid"]) == ("running", service.url, service.pid)
+    url = service.url
+    by_address = [sys.executable, "-P", "-m", "entrance.cli", "status", "--url", url]
+    assert subprocess.run(by_address, capture_output=True, text=True, check=True).stdout == f"running at {url}\n"
     service.stop()
+    assert subprocess.run(by_address, capture_output=True, check=False).returncode == 3
     assert service.cli("status", check=False).returncode == 3
     assert service.processes() == []
     service.cli("stop")

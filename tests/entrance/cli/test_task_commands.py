@@ -71,6 +71,36 @@ def test_a_task_is_paused_resumed_reprioritised_and_killed(shared_service: Servi
     assert task not in [line.split()[0] for line in shared_service.cli("ps").stdout.splitlines()]
 
 
+def test_tasks_are_listed_by_the_state_that_is_shown(shared_service: Service) -> None:
+    creator = ("--creator", "states")
+    paused = submitted(shared_service, "--executor", "sleep", "seconds=60", *creator)
+    waits = submitted(shared_service, "--executor", "echo", "crash=9", *creator)
+    failed = submitted(shared_service, "--executor", "echo", "fail=x", *creator)
+    shared_service.cli("pause", paused)
+
+    def listed(*states: str) -> list[str]:
+        options = [part for state in states for part in ("--state", state)]
+        told = json.loads(shared_service.cli("ps", *creator, *options, "--json").stdout)
+        assert told["total"] == len(told["tasks"])
+        return [str(task["taskID"]) for task in told["tasks"]]
+
+    wait_until(lambda: listed("waiting_retry") == [waits], 10)
+    wait_until(lambda: listed("failed") == [failed], 10)
+    assert listed("paused") == [paused]
+    assert listed("running", "queued") == []
+    assert listed("failed", "paused") == [failed, paused]
+    shared_service.cli("kill", paused, waits)
+    assert listed("paused", "waiting_retry") == []
+
+
+def test_an_id_that_no_task_has_is_named(shared_service: Service) -> None:
+    for command in (["show"], ["logs"], ["logs", "-f"], ["progress"], ["wait"]):
+        for task in ("999999", "nonsense", "a/b", ""):
+            done = shared_service.cli(*command, task, check=False)
+            assert (done.returncode, done.stdout) == (1, ""), command
+            assert done.stderr == f"entrance: task {task}: there is no such task, or you may not see it\n", command
+
+
 def test_one_refusal_does_not_keep_the_others_from_it(shared_service: Service) -> None:
     ended = submitted(shared_service, "--executor", "echo", "--wait")
     runs = submitted(shared_service, "--executor", "sleep", "seconds=60")
