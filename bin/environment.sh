@@ -82,14 +82,16 @@ set_up() {
     local pip=("$python" -m pip install -q --disable-pip-version-check --no-input) extras=fast
     if [[ $purpose == test ]]; then extras=fast,test; fi
     # without a ready-made compiler package the project still works, only slower
-    "${pip[@]}" --only-binary=llvmlite -e ".[$extras]" 2>.venv/install.log && { compile_kernel; stamp_run "$purpose"; return 0; }
+    "${pip[@]}" --only-binary=llvmlite -e ".[$extras]" 2>.venv/install.log && { compile_ahead; stamp_run "$purpose"; return 0; }
     echo "entrance: the extra \"fast\" could not be installed here (.venv/install.log says why); going on without it"
     if [[ $purpose == test ]]; then "${pip[@]}" -e ".[test]" || return 1; else "${pip[@]}" -e . || return 1; fi
+    compile_ahead
     stamp_run "$purpose"
 }
 
-# So that the first start of a service in a new data folder need not; it does where this could not.
-compile_kernel() {
+# So that no start need: the modules, as pip does for those that it copies, and the hashing of packs in machine code.
+compile_ahead() {
+    "$python" -m compileall -q -j 0 common entrance executors >/dev/null 2>&1 || true
     "$python" -P -m common.content.kernel --installation >/dev/null 2>>.venv/install.log || true
 }
 
