@@ -109,7 +109,7 @@ class Process:
         self.slices += 1
         first, last = self.done + 1, min(self.units, self.done + count)
         task = self.key.task_id
-        path = self.attempt.workdir / f"{self.slices}.rows"
+        path = Path(self.attempt.workdir) / f"{self.slices}.rows"
         path.parent.mkdir(parents=True, exist_ok=True)
         columns = ("id", "attachment_id", "file_id", "offset", "length")
         write_slice(path, columns, [(task * 100 + u, task, self.key.number, u, 1) for u in range(first, last + 1)])
