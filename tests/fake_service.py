@@ -1,4 +1,4 @@
-"""An in-memory TaskService and the core around it, to test views by themselves: no processes, no scheduler, a set clock.
+"""Tasks in memory and a core around them, to test views by themselves: no processes, no scheduler, a set clock.
 
 Accounts are real (a SQLite file and the one writer); tasks live in a dict and change through ``common.task.decide`` alone.
 """
@@ -36,9 +36,11 @@ from common.errors import (
 )
 from common.task import Event, Kill, Line, Pause, Picked, Ready, Resume, State, Succeeded, Task, decide
 from entrance.core import access
+from entrance.core.accepting import AcceptService
 from entrance.core.events import Bus
-from entrance.core.ids import build_exec_id, parse_ref
+from entrance.core.ids import Ref, build_exec_id, parse_ref
 from entrance.core.lag import HubLag
+from entrance.core.looking import LookService
 from entrance.core.model import (
     ActionItem,
     AttemptRecord,
@@ -55,7 +57,7 @@ from entrance.core.model import (
     TaskProgress,
     WorkerInfo,
 )
-from entrance.core.service import Ref, TaskService
+from entrance.core.steering import SteerService
 from executors.base import Column, Progress, Stage
 from executors.launchers.base import Sample
 
@@ -79,8 +81,8 @@ class Entry:
     log_gone: bool = False
 
 
-class FakeService(TaskService):
-    """Keeps every promise of TaskService that a view can see."""
+class FakeTasks(AcceptService, LookService, SteerService):
+    """Keeps every promise of accepting, looking and steering that a view can see."""
 
     log_lines = 0
     log_trouble = ""
@@ -123,7 +125,7 @@ class FakeService(TaskService):
     def succeed(self, task: Task) -> Task:
         return self.happen(task, Succeeded(attempt=task.attempt))
 
-    # ---- TaskService
+    # ---- what views ask
 
     def _entry(self, caller: Caller, ref: Ref, verb: str = "view") -> Entry:
         named = parse_ref(ref)
@@ -354,7 +356,8 @@ class FakeCore:
         self.clock = ManualClock()
         self.instance = "localhost:9104"
         self.events = Bus()
-        self.service = FakeService(self.clock)
+        self.tasks = FakeTasks(self.clock)
+        self.accept = self.look = self.steer = self.tasks
         path = folder / FILE_NAME
         engine = create_engine(f"sqlite:///{path}")
         tables.metadata.create_all(engine)
@@ -382,4 +385,4 @@ class FakeCore:
         self.readers.close()
 
 
-__all__ = ["EXECUTORS", "PASSWORDS", "FakeCore", "FakeService", "NotFound"]
+__all__ = ["EXECUTORS", "PASSWORDS", "FakeCore", "FakeTasks", "NotFound"]

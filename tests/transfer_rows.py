@@ -91,7 +91,7 @@ def put(
     at: int,
     params: dict[str, Any],
 ) -> Task:
-    """Store a transfer task as TaskService does, and note it for the lists."""
+    """Store a transfer task as the core does, and note it for the lists."""
     never_ran = state in (State.CREATED, State.QUEUED)
     new = Task(
         id=0,

@@ -1,8 +1,8 @@
 """DataService: everything that can be asked of storages, preparations, their jobs, files and pieces.
 
-Beside ``TaskService`` the second door to the core: what runs is a task, what it works on is here. Preparations and storages
-belong to their maker; those of others are ``NotFound``, except for administrators. ``ref`` is an id (int) or a name (str).
-Reading is done off the event loop, page by page. Texts of errors are those of the Singularity contract.
+What runs is a task (``accepting``, ``looking``, ``steering``); what it works on is here. Preparations and storages belong to
+their maker; those of others are ``NotFound``, except for administrators. ``ref`` is an id (int) or a name (str). Reading is
+done off the event loop, page by page. Texts of errors are those of the Singularity contract.
 """
 
 from __future__ import annotations

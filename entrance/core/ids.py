@@ -17,6 +17,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+Ref = int | str  # a task as a request names it
+
 APPLICATION = "linkis-cg-entrance"
 _PREFIX = "exec_id"
 _MAX_ID = (1 << 63) - 1  # what a row id can hold

@@ -27,7 +27,7 @@ from entrance.core.data import DataService, PreparationView, Ref, find_preparati
 from entrance.core.making import NewPreparation
 from entrance.core.model import Caller
 from entrance.core.preparations import settings_of
-from entrance.core.service import TaskService
+from entrance.core.steering import SteerService
 from entrance.core.storage_secrets import join, merged_client, merged_config, split
 from executors.packing.inline import sidecar_path
 
@@ -52,8 +52,8 @@ class NewStorage:
 class KeepService:
     """See the module."""
 
-    def __init__(self, *, data: DataService, tasks: TaskService, data_folder: Path) -> None:
-        self._data, self._tasks, self._folder = data, tasks, data_folder
+    def __init__(self, *, data: DataService, steer: SteerService, data_folder: Path) -> None:
+        self._data, self._steer, self._folder = data, steer, data_folder
 
     # ---- storages
 
@@ -249,7 +249,7 @@ class KeepService:
             return waiting, [a.id for a in attachments], cars, outputs
 
         waiting, attachments, cars, outputs = self._data.change(change)
-        self._tasks.act(caller, "kill", waiting)
+        self._steer.act(caller, "kill", waiting)
         for attachment in attachments:
             while self._data.change(lambda tx, a=attachment: ContentsChanges(tx).remove_rows(a)):  # type: ignore[misc]
                 pass

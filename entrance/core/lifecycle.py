@@ -30,6 +30,7 @@ from common.db.writer import Threads, Writer
 from common.errors import EntranceError
 from common.logging import get_log
 from common.task import Lost, State, Task
+from entrance.core.accepting import AcceptService
 from entrance.core.changes import Changes, Order
 from entrance.core.dispatch import AttemptSettings, Dispatcher
 from entrance.core.events import Bus
@@ -40,10 +41,11 @@ from entrance.core.intake import Intake
 from entrance.core.janitor import Janitor
 from entrance.core.lag import HubLag
 from entrance.core.logs import FLUSH_SECONDS, Logs
+from entrance.core.looking import LookService
 from entrance.core.scheduler import Limits as SchedulerLimits
 from entrance.core.scheduler import Scheduler
-from entrance.core.service import TaskService
 from entrance.core.signs import CHECK_SECONDS, SignsOfLife
+from entrance.core.steering import SteerService
 from executors.launchers.base import AttemptKey, Launcher
 from executors.launchers.base import Limits as AttemptLimits
 
@@ -162,6 +164,17 @@ class Core:
             hooks=hooks,
             effects=self.dispatcher.effects,
         )
+        self.accept = AcceptService(
+            writer=self.writer,
+            changes=self.changes,
+            dispatcher=self.dispatcher,
+            hooks=hooks,
+            clock=self.clock,
+            instance=instance,
+            waiting_per_group=s.waiting_per_group,
+            waiting_per_user=s.waiting_per_user,
+            max_retries=settings.retry.max_retries,
+        )
         self.intake = Intake(
             writer=self.writer,
             changes=self.changes,
@@ -169,7 +182,7 @@ class Core:
             hooks=hooks,
             clock=self.clock,
             offload=runtime.offload,
-            submit_child=lambda *a: self.service.submit_child(*a),
+            submit_child=self.accept.submit_child,
         )
         self.intake.launcher, self.intake.ends = self.launcher, self.dispatcher
         self.dispatcher.changes, self.dispatcher.intake = self.changes, self.intake
@@ -184,21 +197,23 @@ class Core:
             offload=runtime.offload,
         )
         self.dispatcher.release = self.janitor.release
-        self.service = TaskService(
+        self.look = LookService(
             readers=self.readers,
-            writer=self.writer,
-            changes=self.changes,
+            accept=self.accept,
             dispatcher=self.dispatcher,
             intake=self.intake,
             logs=self.logs,
             hooks=hooks,
-            clock=self.clock,
-            instance=instance,
-            waiting_per_group=s.waiting_per_group,
-            waiting_per_user=s.waiting_per_user,
-            max_retries=settings.retry.max_retries,
             signs=self.signs,
             offload=runtime.offload,
+        )
+        self.steer = SteerService(
+            accept=self.accept,
+            look=self.look,
+            writer=self.writer,
+            changes=self.changes,
+            dispatcher=self.dispatcher,
+            clock=self.clock,
         )
         self._ids = IdMark(folder.path)
         self._closing = threading.Event()
@@ -229,8 +244,8 @@ class Core:
 
     def stop(self) -> None:
         """Orderly: nothing new, attempts end at their next step, everything is stored. No task is lost."""
-        self.service.closing = True
-        self.service.online = False
+        self.accept.closing = True
+        self.accept.online = False
         self.dispatcher.stop_picking()
         self.launcher.close(STOP_SECONDS)
         deadline = time.monotonic() + 2.0

@@ -1,4 +1,4 @@
-"""What goes in and out of TaskService: plain values that every dialect shares."""
+"""What goes in and out of the verbs on tasks: plain values that every dialect shares."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 A document is made when somebody asks for it: they take a tenth of a start.
 
-Every error ends here: those of TaskService, those that routing raises before any blueprint is known, and bugs. The dialect
+Every error ends here: those of the core, those that routing raises before any blueprint is known, and bugs. The dialect
 of the path gives the answer its form; ``Allow``, ``WWW-Authenticate`` and ``Retry-After`` are kept whatever it does.
 """
 

@@ -15,7 +15,7 @@ from simulation.machines import Disk, OneReader
 
 from common.db import writer
 from common.db.migrate import upgrade
-from entrance.core import changes, dispatch, intake, lifecycle, logs, service
+from entrance.core import accepting, changes, dispatch, intake, lifecycle, logs
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def lent(kernel: Kernel, disk: Disk) -> Iterator[None]:
             kept.append((module, name, getattr(module, name)))
             setattr(module, name, value)
 
-    for module in (changes, dispatch, intake, lifecycle, logs, service, writer):
+    for module in (accepting, changes, dispatch, intake, lifecycle, logs, writer):
         put(module, "threading", kernel.threading())
         put(module, "time", kernel.time())
         put(module, "queue", kernel.queue())

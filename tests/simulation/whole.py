@@ -115,15 +115,15 @@ class Whole(ServiceActs):
 
     def _resume_all(self, core: Core) -> None:
         root = Caller(name="root", admin=True)
-        core.service.set_online(True)
+        core.accept.set_online(True)
         with core.readers.read() as tx:
             tasks = store.unfinished(tx)
         for task in tasks:
             with suppress(EntranceError):
                 if task.state is State.CREATED:
-                    core.service.make_ready(task.id)
+                    core.steer.make_ready(task.id)
                 elif task.state is State.PAUSED or task.pause_requested:
-                    core.service.resume(root, task.id)
+                    core.steer.resume(root, task.id)
 
     def check_end(self) -> None:
         core = self.core

@@ -11,8 +11,8 @@ from flask import Response, request
 
 from common.errors import EntranceError
 from common.task import Task
+from entrance.core.looking import LookService
 from entrance.core.model import Caller
-from entrance.core.service import TaskService
 from entrance.dialects.linkis import query
 from entrance.dialects.linkis.blueprint import LinkisBlueprint
 from entrance.dialects.linkis.errors import LinkisError, in_linkis_words
@@ -73,7 +73,7 @@ def _file() -> Response:
     shown = slice((column_page - 1) * column_size, column_page * column_size)
     limit = max(0, query.integer("limit", 0))
     task = _table(path)
-    columns, pages = _read(the_core().service, the_caller(), task, limit, shown)
+    columns, pages = _read(the_core().look, the_caller(), task, limit, shown)
     null = request.args.get("nullValue") or "NULL"
     form = Form(null="" if null.upper() == "BLANK" else null, newlines=query.flag("keepNewline"))
     if kind == "xlsx":
@@ -100,10 +100,10 @@ def _table(path: str) -> Task:
 
 
 def _read(
-    service: TaskService, caller: Caller, task: Task, limit: int, shown: slice
+    look: LookService, caller: Caller, task: Task, limit: int, shown: slice
 ) -> tuple[Sequence[Column], Iterator[list[Sequence[Any]]]]:
     """Return the columns and the pages of a table; the first page is read now, so that what is missing is still an error."""
-    first = service.result(caller, task.id, 0, min(limit or PAGE_ROWS, PAGE_ROWS))
+    first = look.result(caller, task.id, 0, min(limit or PAGE_ROWS, PAGE_ROWS))
     if not first.columns:
         raise LinkisError("The task has no result", http=404)
     rows = min(limit or first.total, first.total)
@@ -116,6 +116,6 @@ def _read(
             if at >= rows:
                 return
             time.sleep(0)  # a turn for everybody else
-            page = service.result(caller, task.id, at, min(rows - at, PAGE_ROWS), page.rows[-1])
+            page = look.result(caller, task.id, at, min(rows - at, PAGE_ROWS), page.rows[-1])
 
     return first.columns[shown], pages()

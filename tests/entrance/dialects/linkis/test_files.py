@@ -45,12 +45,12 @@ def ask(core: FakeCore) -> Any:
 @pytest.fixture
 def task(core: FakeCore) -> Task:
     alice = Caller(name="alice")
-    made = core.service.submit(alice, Submission(executor="echo", params={}, creator="IDE", door="linkis"))
-    return core.service.succeed(core.service.run(made))
+    made = core.accept.submit(alice, Submission(executor="echo", params={}, creator="IDE", door="linkis"))
+    return core.tasks.succeed(core.tasks.run(made))
 
 
 def test_of_a_long_log_the_head_and_the_tail_are_shown_with_a_line_between(core: FakeCore, ask: Any, task: Task) -> None:
-    entry = core.service.entries[task.id]
+    entry = core.tasks.entries[task.id]
     entry.lines = [Line(level="INFO", text=f"{n:04d}" + "x" * 65_000) for n in range(700)]
     log = ask("openLog", wire.log_path(task)).json["data"]["log"]
     lines = log[3].splitlines()
@@ -69,7 +69,7 @@ def test_cells_are_texts(core: FakeCore, ask: Any, task: Task, monkeypatch: pyte
         rows=[[1 << 60, True, None, "x"], [0.5, False, "ü", ""]],
         total=2,
     )
-    monkeypatch.setattr(core.service, "result", lambda *_: page)
+    monkeypatch.setattr(core.look, "result", lambda *_: page)
     path = f"{wire.result_folder(task)}/_0.dolphin"
     data = ask("openFile", path).json["data"]
     assert data["fileContent"] == [["1152921504606846976", "true", "NULL", "x"], ["0.5", "false", "ü", ""]]
@@ -81,7 +81,7 @@ def test_cells_are_texts(core: FakeCore, ask: Any, task: Task, monkeypatch: pyte
 
 
 def test_a_log_that_retention_removed_is_told(core: FakeCore, ask: Any, task: Task) -> None:
-    core.service.entries[task.id].log_gone = True
+    core.tasks.entries[task.id].log_gone = True
     response = ask("openLog", wire.log_path(task))
     assert (response.status_code, response.json["status"]) == (400, 1)
 
