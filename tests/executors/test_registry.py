@@ -69,6 +69,12 @@ def test_one_that_cannot_be_loaded_is_left_out_and_told(tmp_path, monkeypatch, c
     assert [record.executor for record in caplog.records] == ["broken", "liar"]
 
 
+def test_the_page_about_writing_an_executor_shows_that_package_whole():
+    page = (EXAMPLE.parents[2] / "docs" / "writing-an-executor.md").read_text()
+    for kind, name in (("python", "wordcount.py"), ("ini", "setup.cfg"), ("toml", "pyproject.toml")):
+        assert f"```{kind}\n{(EXAMPLE / name).read_text()}```" in page, name
+
+
 def test_a_package_from_outside_the_tree_is_installed_and_runs(tmp_path):
     source = shutil.copytree(EXAMPLE, tmp_path / "source")
     target = tmp_path / "installed"
