@@ -23,11 +23,12 @@ from sqlalchemy import create_engine
 
 from common.clock import SystemClock
 from common.content import cid as cids
-from common.db import tables
+from common.db import outside, reports, tables
 from common.db import tasks as store
 from common.db.accounts import Accounts
 from common.db.catalogue import Catalogue, open_readonly
 from common.db.database import open_writable
+from common.db.ids import take_ids
 from common.db.sql import Tx
 from common.errors import EntranceError, ExecutorError, MayPass
 from common.storage import open_storage
@@ -70,7 +71,7 @@ class Context:
         self._harness, self._hook = harness, hook
         self._rows: list[tuple[str, tuple[str, ...], list[Sequence[Any]]]] = []
         with harness.tx() as tx:
-            progress = store.stored_progress(tx, task.id)
+            progress = reports.stored_progress(tx, task.id)
             self.checkpoint = progress.checkpoint if progress else None
             self._settings = harness.hooks.storages(tx, task.executor, params)
         self.workdir = harness.folder / "work" / f"{task.id}-{task.attempt}"
@@ -108,7 +109,7 @@ class Context:
                     "merged": 0,
                     "updated_at": self._harness.clock.now(),
                 }
-                store.set_progress(tx, [values])
+                reports.set_progress(tx, [values])
         else:
             assert not self._rows, "a step without a checkpoint does not count rows"
 
@@ -124,13 +125,13 @@ class Context:
         self._say("ids")
         assert n > 0
         with self._harness.tx() as tx:
-            return store.take_ids(tx, table, n)
+            return take_ids(tx, table, n)
 
     def own(self, names: Sequence[str], kind: str = "path") -> None:
         self._say("own")
         with self._harness.tx() as tx:
             store.fence(tx, self.task_id, self.attempt)
-            store.own(tx, self.task_id, self.attempt, kind, names)
+            outside.own(tx, self.task_id, self.attempt, kind, names)
 
     def publish(
         self,
@@ -143,7 +144,7 @@ class Context:
         with self._harness.tx() as tx:
             task = store.fence(tx, self.task_id, self.attempt)
             self._merge(tx)
-            ids = store.add_pairs(tx, self.task_id, self.attempt, pairs)
+            ids = outside.add_pairs(tx, self.task_id, self.attempt, pairs)
             self._harness.hooks.published(tx, task)
         self._say("published")
         self._harness.carry_out(zip(ids, pairs, strict=True), self.task_id)
@@ -356,7 +357,7 @@ class Harness:
     def recover(self) -> None:
         """What the service does at its start: carry out committed renames."""
         by_task: dict[int, list[tuple[int, tuple[str, str]]]] = {}
-        for pair, task_id, _, temporary, final in store.pairs(Tx(self.connection)):
+        for pair, task_id, _, temporary, final in outside.pairs(Tx(self.connection)):
             by_task.setdefault(task_id, []).append((pair, (temporary, final)))
         for task_id, pairs in by_task.items():
             self.carry_out(pairs, task_id)
@@ -370,17 +371,17 @@ class Harness:
             done.append((pair, temporary))
         with self.tx() as tx:
             for _, temporary in done:
-                store.disown(tx, task_id, "path", temporary)
-            store.strike_pairs(tx, [pair for pair, _ in done])
+                outside.disown(tx, task_id, "path", temporary)
+            outside.strike_pairs(tx, [pair for pair, _ in done])
 
     def sweep(self) -> None:
         """What the janitor does: remove what ended tasks own."""
         tx = Tx(self.connection)
-        for task_id, kind, name in store.owned_by_ended(tx) + store.owned_by_ended(tx, uploads=True):
+        for task_id, kind, name in outside.owned_by_ended(tx) + outside.owned_by_ended(tx, uploads=True):
             if kind == "path" and os.path.exists(name):
                 os.unlink(name)
             with self.tx() as tx:
-                store.disown(tx, task_id, kind, name)
+                outside.disown(tx, task_id, kind, name)
 
     def kill(self, task_id: int) -> None:
         self.apply(task_id, Kill(by=USER))

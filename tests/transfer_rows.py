@@ -12,8 +12,9 @@ from typing import Any
 
 from sqlalchemy import bindparam, insert, update
 
-from common.db import tables, tasks, transfers
+from common.db import reports, tables, tasks, transfers
 from common.db.database import short_write
+from common.db.ids import take_ids
 from common.db.peek import FILE_NAME
 from common.db.sql import Sql, Tx
 from common.storage.secrets import Secrets
@@ -37,7 +38,7 @@ def add_storage(
     with short_write(data / FILE_NAME) as tx:
         tx.run(
             _STORAGES,
-            id=tasks.take_ids(tx, "storages", 1),
+            id=take_ids(tx, "storages", 1),
             name=name,
             user="admin",
             type=kind,
@@ -76,7 +77,7 @@ def add_transfer(
             "files_total": files_total,
         }
         rest = {"task_id": task.id, "done": bytes_done, "total": bytes_total, "stages": "[]", "checkpoint": None}
-        tasks.set_progress(tx, [{**numbers, **rest, "merged": 0, "updated_at": 0}])
+        reports.set_progress(tx, [{**numbers, **rest, "merged": 0, "updated_at": 0}])
     return task
 
 

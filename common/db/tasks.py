@@ -1,8 +1,10 @@
-"""Tasks in the database: every verb is one step inside the caller's transaction.
+"""Tasks and their attempts in the database: every verb is one step inside the caller's transaction.
 
 ``apply`` is where a task's state changes, and nowhere else: it reads the row, asks ``common.task.decide``, and stores the
 outcome with one conditional update, the history and the attempt's own row. In the same transaction the end of a last child
 ends the parent that waits for it, and a parent that ends without success by itself ends what it left unfinished.
+
+What is kept beside a task is in ``reports`` (what it told) and ``outside`` (what it makes).
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, delete, func, insert, or_, select, text, update
+from sqlalchemy import and_, bindparam, case, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from common.db import tables as t
@@ -142,23 +144,6 @@ _CHILD_COUNTS = Sql(
         ),
     ).where(t.tasks.c.parent_id == _p("parent_id"))
 )
-_others = func.json_each(_p("besides")).table_valued("value")
-_BELOW = Sql(
-    select(
-        func.count(),
-        func.total(
-            case(
-                (t.tasks.c.state == State.SUCCEEDED.value, 1.0),
-                (t.tasks.c.waits == 1, _p("almost")),
-                (t.progress.c.total > 0, func.min(_p("almost"), t.progress.c.done * 1.0 / t.progress.c.total)),
-                else_=0.0,
-            )
-        ),
-        *[func.coalesce(func.sum(t.progress.c[n]), 0) for n in ("bytes_done", "bytes_total", "files_done", "files_total")],
-    )
-    .select_from(t.tasks.outerjoin(t.progress, t.progress.c.task_id == t.tasks.c.id))
-    .where(t.tasks.c.parent_id == _p("parent_id"), t.tasks.c.id.not_in(select(_others.c.value)))
-)
 _FIRST_FAILURE = Sql(
     select(t.tasks.c.id, t.tasks.c.reason)
     .where(
@@ -169,42 +154,9 @@ _FIRST_FAILURE = Sql(
     .limit(1)
 )
 _UNFINISHED = Sql(select(*_COLUMNS).where(t.tasks.c.state.in_(_OPEN)).order_by(t.tasks.c.id))
-_LAST_OF_JOB = Sql(select(*_COLUMNS).where(t.tasks.c.job_id == _p("job_id")).order_by(t.tasks.c.id.desc()).limit(1))
 
-_PROGRESS_NAMES = ("done", "total", "bytes_done", "bytes_total", "files_done", "files_total", "stages")
-_PROGRESS = Sql(
-    select(*[t.progress.c[n] for n in _PROGRESS_NAMES], t.progress.c.checkpoint, t.progress.c.merged).where(
-        t.progress.c.task_id == _p("task_id")
-    )
-)
-_given = func.json_each(_p("task_ids")).table_valued("value")
-_PROGRESS_OF_SOME = Sql(
-    select(t.progress.c.task_id, *[t.progress.c[n] for n in _PROGRESS_NAMES]).where(
-        t.progress.c.task_id.in_(select(_given.c.value))
-    )
-)
-_insert_progress = upsert(t.progress).values({c.name: _p(c.name) for c in t.progress.c})
-_SET_PROGRESS = Sql(
-    _insert_progress.on_conflict_do_update(
-        index_elements=["task_id"],
-        set_={c.name: _insert_progress.excluded[c.name] for c in t.progress.c if c.name != "task_id"},
-    )
-)
 _NEW_ATTEMPT_PROGRESS = Sql(update(t.progress).where(t.progress.c.task_id == _p("task")).values(merged=0))
 
-_RESULT = Sql(select(t.results.c.rows, t.results.c.body).where(t.results.c.task_id == _p("task_id")))
-_ADD_RESULT = Sql(insert(t.results).values(task_id=_p("task_id"), rows=_p("rows"), body=_p("body")))
-_LOG = Sql(select(t.logs.c.offset, t.logs.c.lines, t.logs.c.body).where(t.logs.c.task_id == _p("task_id")))
-_ADD_LOG = Sql(insert(t.logs).values(task_id=_p("task_id"), offset=_p("offset"), lines=_p("lines"), body=_p("body")))
-_STRIKE_LOG_BODY = Sql(update(t.logs).where(t.logs.c.task_id == _p("task"), t.logs.c.offset > 0).values(body=b""))
-_UNSETTLED_LOGS = Sql(  # as the index says it
-    select(t.logs.c.task_id, t.logs.c.offset, t.logs.c.lines, t.logs.c.body).where(text('"offset" > 0 AND length(body) > 0'))
-)
-_insert_samples = upsert(t.samples).values(task_id=_p("task_id"), body=_p("body"))
-_SET_SAMPLES = Sql(
-    _insert_samples.on_conflict_do_update(index_elements=["task_id"], set_={"body": _insert_samples.excluded.body})
-)
-_SAMPLES = Sql(select(t.samples.c.body).where(t.samples.c.task_id == _p("task_id")))
 _KEYED = Sql(
     select(t.idempotency.c.task_id).where(
         t.idempotency.c.user == _p("user"), t.idempotency.c.key == _p("key"), t.idempotency.c.at > _p("since")
@@ -216,50 +168,6 @@ _ADD_KEY = Sql(
         index_elements=["user", "key"], set_={"task_id": _insert_key.excluded.task_id, "at": _insert_key.excluded.at}
     )
 )
-_insert_counter = upsert(t.counters).values(name=_p("name"), next=_p("first"))
-_TAKE_IDS = Sql(
-    _insert_counter.on_conflict_do_update(index_elements=["name"], set_={"next": t.counters.c.next + _p("n")}).returning(
-        t.counters.c.next
-    )
-)
-_insert_owned = upsert(t.owned).values(task_id=_p("task_id"), kind=_p("kind"), name=_p("name"), attempt=_p("attempt"))
-_OWN = Sql(
-    _insert_owned.on_conflict_do_update(
-        index_elements=["task_id", "kind", "name"], set_={"attempt": _insert_owned.excluded.attempt}
-    )
-)
-_OWNED = Sql(select(t.owned.c.kind, t.owned.c.name).where(t.owned.c.task_id == _p("task_id")))
-_after = or_(
-    t.owned.c.task_id > _p("task"),
-    t.owned.c.kind > _p("kind"),
-    and_(t.owned.c.kind == _p("kind"), t.owned.c.name > _p("name")),
-)
-_owned_by_ended = (
-    select(t.owned.c.task_id, t.owned.c.kind, t.owned.c.name)
-    .join(t.tasks, t.tasks.c.id == t.owned.c.task_id)
-    .with_hint(t.tasks, "NOT INDEXED", "sqlite")  # not from all ended tasks: from the few things owned
-    .where(t.owned.c.task_id >= _p("task"), _after, t.tasks.c.state.in_(_FINAL))
-    .order_by(t.owned.c.task_id, t.owned.c.kind, t.owned.c.name)
-    .limit(1000)
-)
-_FILES_OF_ENDED = Sql(_owned_by_ended.where(t.owned.c.kind != "upload"))
-_UPLOADS_OF_ENDED = Sql(_owned_by_ended.where(t.owned.c.kind == "upload"))
-_DISOWN = Sql(
-    delete(t.owned).where(t.owned.c.task_id == _p("task_id"), t.owned.c.kind == _p("kind"), t.owned.c.name == _p("name"))
-)
-_ADD_PAIR = Sql(
-    insert(t.publishing).values(task_id=_p("task_id"), attempt=_p("attempt"), temporary=_p("temporary"), final=_p("final"))
-)
-_PAIRS = Sql(
-    select(
-        t.publishing.c.id,
-        t.publishing.c.task_id,
-        t.publishing.c.attempt,
-        t.publishing.c.temporary,
-        t.publishing.c.final,
-    ).order_by(t.publishing.c.id)
-)
-_STRIKE_PAIR = Sql(delete(t.publishing).where(t.publishing.c.id == _p("pair")))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,27 +184,6 @@ class Applied:
     @property
     def ended(self) -> bool:
         return self.task.state.final and not self.before.state.final
-
-
-@dataclass(frozen=True, kw_only=True)
-class StoredProgress:
-    """The last report that was stored."""
-
-    values: Mapping[str, Any]  # done, total, bytes_done, ..., stages as a list of objects
-    checkpoint: bytes | None
-    merged: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Below:
-    """Children taken together, as far as it is stored; ``fraction`` is the sum of theirs."""
-
-    count: int
-    fraction: float
-    bytes_done: int
-    bytes_total: int
-    files_done: int
-    files_total: int
 
 
 def from_row(row: Sequence[Any]) -> Task:
@@ -367,8 +254,7 @@ def add(
         if row is not None:
             return from_row(row)
     if new.job_id is not None:
-        row = tx.one(_OF_JOB, job_id=new.job_id)
-        last = None if row is None else from_row(row)
+        last = last_of_job(tx, new.job_id)
         if last is not None and (busy is Busy.ONCE or not last.state.final):
             if busy is Busy.REFUSE:
                 raise JobBusy(new.job_id, last.id)
@@ -543,30 +429,6 @@ def submission(tx: Tx, task_id: int) -> Mapping[str, Any]:
     }
 
 
-def stored_progress(tx: Tx, task_id: int) -> StoredProgress | None:
-    row = tx.one(_PROGRESS, task_id=task_id)
-    if row is None:
-        return None
-    values = dict(zip(_PROGRESS_NAMES, row, strict=False))
-    values["stages"] = json.loads(values["stages"])
-    return StoredProgress(values=values, checkpoint=row[-2], merged=row[-1])
-
-
-def stored_progress_of(tx: Tx, task_ids: Sequence[int]) -> dict[int, Mapping[str, Any]]:
-    """The values of the last reports of many tasks, by task; those without any are left out."""
-    found: dict[int, Mapping[str, Any]] = {}
-    for task_id, *row in tx.all(_PROGRESS_OF_SOME, task_ids=json.dumps(list(task_ids))):
-        values = dict(zip(_PROGRESS_NAMES, row, strict=True))
-        values["stages"] = json.loads(values["stages"])
-        found[task_id] = values
-    return found
-
-
-def set_progress(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Store last reports: all columns of ``progress``, ``stages`` as JSON text."""
-    tx.many(_SET_PROGRESS, rows)
-
-
 def fence(tx: Tx, task_id: int, attempt: int) -> Task:
     """Return the task if this attempt is its current one. Raises Refused."""
     task = get(tx, task_id)
@@ -598,99 +460,11 @@ def children(tx: Tx, task_id: int) -> list[Task]:
     return [from_row(r) for r in tx.all(_CHILDREN, parent_id=task_id)]
 
 
-def below(tx: Tx, parent_id: int, *, besides: Sequence[int], almost: float) -> Below:
-    """Return how far the children of a task are, but those ``besides``; unless succeeded each counts ``almost`` at most."""
-    row = tx.one(_BELOW, parent_id=parent_id, besides=json.dumps(list(besides)), almost=almost)
-    assert row is not None
-    return Below(**dict(zip((f.name for f in fields(Below)), row, strict=True)))
-
-
 def unfinished(tx: Tx) -> list[Task]:
     """All tasks that have not ended, oldest first."""
     return [from_row(r) for r in tx.all(_UNFINISHED)]
 
 
 def last_of_job(tx: Tx, job_id: int) -> Task | None:
-    row = tx.one(_LAST_OF_JOB, job_id=job_id)
+    row = tx.one(_OF_JOB, job_id=job_id)
     return None if row is None else from_row(row)
-
-
-def add_result(tx: Tx, task_id: int, rows: int, body: bytes) -> None:
-    tx.run(_ADD_RESULT, task_id=task_id, rows=rows, body=body)
-
-
-def result(tx: Tx, task_id: int) -> tuple[int, bytes] | None:
-    row = tx.one(_RESULT, task_id=task_id)
-    return None if row is None else (row[0], row[1])
-
-
-def add_log(tx: Tx, task_id: int, offset: int, lines: int, body: bytes) -> None:
-    tx.run(_ADD_LOG, task_id=task_id, offset=offset, lines=lines, body=body)
-
-
-def log_row(tx: Tx, task_id: int) -> tuple[int, int, bytes] | None:
-    """Return (offset, lines, compressed body) of an ended log."""
-    row = tx.one(_LOG, task_id=task_id)
-    return None if row is None else (row[0], row[1], row[2])
-
-
-def strike_log_body(tx: Tx, task_id: int) -> None:
-    """The last lines of a large log are in its file: the row need not hold them any more."""
-    tx.run(_STRIKE_LOG_BODY, task=task_id)
-
-
-def unsettled_logs(tx: Tx) -> list[tuple[int, int, int, bytes]]:
-    """Ended large logs whose last lines may not be in the file: (task, offset, lines, body)."""
-    return [(a, b, c, d) for a, b, c, d in tx.all(_UNSETTLED_LOGS)]
-
-
-def set_samples(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
-    tx.many(_SET_SAMPLES, rows)
-
-
-def samples(tx: Tx, task_id: int) -> bytes | None:
-    row = tx.one(_SAMPLES, task_id=task_id)
-    return None if row is None else row[0]
-
-
-def take_ids(tx: Tx, table: str, n: int) -> int:
-    """Reserve ``n`` ids of a table for ever; return the first (ids begin at 1)."""
-    row = tx.one(_TAKE_IDS, name=table, first=1 + n, n=n)
-    assert row is not None
-    return int(row[0]) - n
-
-
-def own(tx: Tx, task_id: int, attempt: int, kind: str, names: Sequence[str]) -> None:
-    tx.many(_OWN, [{"task_id": task_id, "kind": kind, "name": n, "attempt": attempt} for n in names])
-
-
-def owned(tx: Tx, task_id: int) -> list[tuple[str, str]]:
-    """What the task may have created: (kind, name)."""
-    return [(k, n) for k, n in tx.all(_OWNED, task_id=task_id)]
-
-
-def owned_by_ended(
-    tx: Tx, *, uploads: bool = False, after: tuple[int, str, str] = (0, "", "")
-) -> list[tuple[int, str, str]]:
-    """The first 1,000 (task, kind, name) behind ``after`` whose task has ended, in order; uploads, or all else."""
-    task, kind, name = after
-    sql = _UPLOADS_OF_ENDED if uploads else _FILES_OF_ENDED
-    return [(i, k, n) for i, k, n in tx.all(sql, task=task, kind=kind, name=name)]
-
-
-def disown(tx: Tx, task_id: int, kind: str, name: str) -> None:
-    tx.run(_DISOWN, task_id=task_id, kind=kind, name=name)
-
-
-def add_pairs(tx: Tx, task_id: int, attempt: int, pairs: Sequence[tuple[str, str]]) -> list[int]:
-    """Store committed renames; return their ids."""
-    return [tx.insert(_ADD_PAIR, task_id=task_id, attempt=attempt, temporary=a, final=b) for a, b in pairs]
-
-
-def pairs(tx: Tx) -> list[tuple[int, int, int, str, str]]:
-    """Committed renames that are not struck: (id, task, attempt, temporary, final)."""
-    return [tuple(r) for r in tx.all(_PAIRS)]
-
-
-def strike_pairs(tx: Tx, ids: Sequence[int]) -> None:
-    tx.many(_STRIKE_PAIR, [{"pair": i} for i in ids])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from common.clock import Clock
+from common.db import reports
 from common.db import tasks as store
 from common.db.sql import Tx
 from common.db.tasks import Applied
@@ -145,7 +146,7 @@ class Changes:
             if change.ended:
                 seal = self._logs.seal(change.before, now, change.decision.lines)
                 sealed.append(change.task.id)
-                store.add_log(tx, change.task.id, seal.offset, seal.lines, seal.body)
+                reports.add_log(tx, change.task.id, seal.offset, seal.lines, seal.body)
             everything.append((change, seal))
             if change.ended:
                 for wish in self._hooks.ended(tx, change.task):

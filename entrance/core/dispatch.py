@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from common.clock import Clock
+from common.db import reports
 from common.db import tasks as store
 from common.db.sql import Tx
 from common.db.tasks import Applied
@@ -317,9 +318,9 @@ class Dispatcher:
                 return error
             return (
                 params,
-                store.stored_progress(tx, task.id) if task.attempt > 1 else None,
+                reports.stored_progress(tx, task.id) if task.attempt > 1 else None,
                 storages,
-                store.samples(tx, task.id) if task.attempt > 1 else None,
+                reports.samples(tx, task.id) if task.attempt > 1 else None,
                 store.ran_ms(tx, task.id) if task.running_timeout_s or self._settings.running_timeout_s else 0,
                 limits.asked(labels),
             )
@@ -347,7 +348,7 @@ class Dispatcher:
         self,
         task: Task,
         params: Mapping[str, Any],
-        stored: store.StoredProgress | None,
+        stored: reports.StoredProgress | None,
         storages: Mapping[str, Mapping[str, Any]],
         samples: bytes | None,
         ran_ms: int,
@@ -428,7 +429,7 @@ class Dispatcher:
 
     def _settle_log(self, task_id: int, seal: Seal) -> None:
         if self._logs.close(task_id, seal, self._offload):
-            self._writer.post(lambda tx: store.strike_log_body(tx, task_id), patient=True)
+            self._writer.post(lambda tx: reports.strike_log_body(tx, task_id), patient=True)
 
 
 class _Timed:

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from common.clock import Clock
-from common.db import tables
+from common.db import outside, reports, tables
 from common.db import tasks as store
+from common.db.ids import take_ids
 from common.db.sql import Tx
 from common.db.tasks import Applied
 from common.db.writer import Writer
@@ -178,7 +179,7 @@ class Intake:
 
         def change(tx: Tx) -> None:
             store.fence(tx, key.task_id, key.number)
-            store.own(tx, key.task_id, key.number, kind, names)
+            outside.own(tx, key.task_id, key.number, kind, names)
 
         self._writer.call(change)
 
@@ -186,7 +187,7 @@ class Intake:
         self._live(key)
         if n < 1 or table in _OURS or table not in tables.metadata.tables:
             raise BadInput(f"no ids of {table} for tasks")
-        return self._writer.call(lambda tx: store.take_ids(tx, table, n))
+        return self._writer.call(lambda tx: take_ids(tx, table, n))
 
     def child(self, key: AttemptKey, name: str, executor: str, params: Mapping[str, Any], job: int | None) -> int:
         live = self._live(key)
@@ -202,8 +203,8 @@ class Intake:
         def change(tx: Tx) -> list[int]:
             task = store.fence(tx, key.task_id, key.number)
             self._copy(tx, slices)
-            store.set_progress(tx, [progress_row(key.task_id, live, self._clock.now())])
-            ids = store.add_pairs(tx, key.task_id, key.number, pairs)
+            reports.set_progress(tx, [progress_row(key.task_id, live, self._clock.now())])
+            ids = outside.add_pairs(tx, key.task_id, key.number, pairs)
             self._hooks.published(tx, task)
             return ids
 
@@ -294,8 +295,8 @@ class Intake:
                 with suppress(EntranceError):
                     store.fence(tx, live.key.task_id, live.key.number)
                     current.append(row)
-            store.set_progress(tx, current)
-            store.set_samples(tx, samples)
+            reports.set_progress(tx, current)
+            reports.set_samples(tx, samples)
 
         self._writer.post(change)
 
@@ -360,7 +361,7 @@ class Intake:
             store.fence(tx, live.key.task_id, live.key.number)
             self._copy(tx, slices)
             row = progress_row(live.key.task_id, live, self._clock.now())
-            store.set_progress(tx, [{**row, "checkpoint": state}])
+            reports.set_progress(tx, [{**row, "checkpoint": state}])
 
         try:
             self._writer.call(change, [s.path for s in slices])
@@ -401,14 +402,14 @@ class Intake:
             if current.active and current.attempt == live.key.number:
                 self._copy(tx, slices)
                 if live.reported or slices or end.ending is Ending.SUCCEEDED:
-                    store.set_progress(tx, [progress_row(task_id, live, now)])
+                    reports.set_progress(tx, [progress_row(task_id, live, now)])
                 if live.sampled:
-                    store.set_samples(tx, [{"task_id": task_id, "body": live.ring.pack()}])
+                    reports.set_samples(tx, [{"task_id": task_id, "body": live.ring.pack()}])
             store.attempt_cost(tx, task_id, live.key.number, end.max_rss_bytes, end.cpu_seconds)
 
         def result(tx: Tx, applied: Applied) -> None:
             if rows is not None:
-                store.add_result(tx, task_id, *rows)
+                reports.add_result(tx, task_id, *rows)
 
         order = Order(task_id=task_id, event=_event(live.key.number, end), ending=end.ending.value, with_it=result)
         return self._changes.carry_out([order], first=numbers, attach=[s.path for s in slices], patient=True)
@@ -464,7 +465,7 @@ def strike(
         for pair, temporary, final in pairs:
             if pair in failed:
                 hooks.unpublished(tx, task, final)
-            store.disown(tx, task.id, "path", temporary)
-        store.strike_pairs(tx, [p for p, _, _ in pairs])
+            outside.disown(tx, task.id, "path", temporary)
+        outside.strike_pairs(tx, [p for p, _, _ in pairs])
 
     writer.call(change)

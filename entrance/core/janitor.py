@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from common.clock import Clock
-from common.db import retention
+from common.db import outside, reports, retention
 from common.db import tasks as store
 from common.db.database import Readers
 from common.db.sql import Tx
@@ -56,8 +56,8 @@ class Janitor:
     def recover(self) -> None:
         """After a crash: carry out committed renames, complete logs of ended tasks, empty the work folders."""
         with self._readers.read() as tx:
-            pairs = store.pairs(tx)
-            unsettled = store.unsettled_logs(tx)
+            pairs = outside.pairs(tx)
+            unsettled = reports.unsettled_logs(tx)
         for pair, task_id, _, temporary, final in pairs:
             failed = carry_out_pairs(self._offload, [(pair, temporary, final)])
             self._strike(task_id, (pair, temporary, final), failed)
@@ -67,7 +67,7 @@ class Janitor:
             except OSError as error:  # the row still holds the lines, for readers and for the next start
                 _LOG.warning("the end of a log cannot be written", task=task_id, reason=str(error))
                 continue
-            self._writer.call(lambda tx, task_id=task_id: store.strike_log_body(tx, task_id))  # type: ignore[misc]
+            self._writer.call(lambda tx, task_id=task_id: reports.strike_log_body(tx, task_id))  # type: ignore[misc]
         shutil.rmtree(self._work, ignore_errors=True)
         self._work.mkdir(parents=True, exist_ok=True)
 
@@ -82,7 +82,7 @@ class Janitor:
         """Renames whose attempt is gone and that were there at the last sweep already: a full disk came between the commit
         and their striking. What fails again stays for the next sweep."""
         with self._readers.read() as tx:
-            pairs = store.pairs(tx)
+            pairs = outside.pairs(tx)
         alive = running() if pairs else set()
         left = [x for x in pairs if AttemptKey(task_id=x[1], number=x[2]) not in alive]
         for pair, task_id, _, temporary, final in left:
@@ -96,7 +96,7 @@ class Janitor:
             with self._readers.read() as tx:
                 task = store.get(tx, task_id)
         except TaskNotFound:  # forgotten meanwhile, its rows stay
-            self._writer.call(lambda tx: store.strike_pairs(tx, [pair[0]]))
+            self._writer.call(lambda tx: outside.strike_pairs(tx, [pair[0]]))
         else:
             strike(self._writer, self._hooks, task, [pair], failed)
 
@@ -105,7 +105,7 @@ class Janitor:
         for task_id in self._logs.files():
             try:
                 with self._readers.read() as tx:
-                    row = store.log_row(tx, task_id)
+                    row = reports.log_row(tx, task_id)
                     store.get(tx, task_id)
             except TaskNotFound:
                 self._logs.remove(task_id)
@@ -118,7 +118,7 @@ class Janitor:
         with self._readers.read() as tx:
             if not store.get(tx, task_id).state.final:
                 return
-            owned = store.owned(tx, task_id)
+            owned = outside.owned(tx, task_id)
             coming = _coming(tx)
         self._remove([(task_id, kind, name) for kind, name in owned], coming)
 
@@ -126,7 +126,7 @@ class Janitor:
         after = (0, "", "")
         while True:
             with self._readers.read() as tx:
-                owned = store.owned_by_ended(tx, uploads=False, after=after)
+                owned = outside.owned_by_ended(tx, uploads=False, after=after)
                 coming = _coming(tx)
             if not owned:
                 return
@@ -137,12 +137,12 @@ class Janitor:
     def _abort_uploads(self, running: Callable[[], set[AttemptKey]]) -> None:
         """The next 1,000, from the start again behind the last: those that cannot be aborted keep no others waiting."""
         with self._readers.read() as tx:
-            owned = store.owned_by_ended(tx, uploads=True, after=self._tried)
+            owned = outside.owned_by_ended(tx, uploads=True, after=self._tried)
         self._tried = owned[-1] if owned else (0, "", "")
         alive = {key.task_id for key in running()}
         uploads = [(task_id, name) for task_id, _, name in owned if task_id not in alive]
         for task_id, name in abort_uploads(self._readers, self._hooks, self._work.parent, uploads):
-            self._writer.call(lambda tx, i=task_id, n=name: store.disown(tx, i, "upload", n))  # type: ignore[misc]
+            self._writer.call(lambda tx, i=task_id, n=name: outside.disown(tx, i, "upload", n))  # type: ignore[misc]
 
     def _remove(self, owned: Sequence[tuple[int, str, str]], coming: set[str]) -> None:
         """Remove files (uploads: see ``_abort_uploads``) for good: after a power loss a forgotten one would come back."""
@@ -186,12 +186,12 @@ class Janitor:
 
 def _coming(tx: Tx) -> set[str]:
     """Files whose final names are committed and which do not have them yet."""
-    return {temporary for _, _, _, temporary, _ in store.pairs(tx)}
+    return {temporary for _, _, _, temporary, _ in outside.pairs(tx)}
 
 
 def _disown(items: Sequence[tuple[int, str, str]], tx: Tx) -> None:
     for item in items:
-        store.disown(tx, *item)
+        outside.disown(tx, *item)
 
 
 def _remove_path(name: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from common.db import lists
+from common.db import lists, reports
 from common.db import tasks as store
 from common.db.database import Readers
 from common.db.sql import Tx
@@ -116,7 +116,7 @@ class LookService:
         if live is not None:
             return live.ring.last
         with self._readers.read() as tx:
-            points = unpack(store.samples(tx, task.id))
+            points = unpack(reports.samples(tx, task.id))
         if not points:
             return None
         p = points[-1]
@@ -131,7 +131,7 @@ class LookService:
             points: Sequence[Metric] = live.ring.points
         else:
             with self._readers.read() as tx:
-                points = unpack(store.samples(tx, task.id))
+                points = unpack(reports.samples(tx, task.id))
         return [p for p in points if p.t > since]
 
     def log(self, caller: Caller, ref: Ref, from_line: int, limit: int, limit_bytes: int = 5 << 20) -> LogPage:
@@ -143,10 +143,10 @@ class LookService:
         row = None
         if not self._logs.is_written(task.id):
             with self._readers.read() as tx:
-                row = store.log_row(tx, task.id)
+                row = reports.log_row(tx, task.id)
             if task.state.final and row is None:
                 with self._readers.read() as tx:  # it may have ended between the two reads
-                    row = store.log_row(tx, task.id)
+                    row = reports.log_row(tx, task.id)
                 if row is None:
                     raise LogGone
         return self._logs.read(task, row, max(0, from_line), limit, limit_bytes)
@@ -161,7 +161,7 @@ class LookService:
         task = self.get(caller, ref)
 
         def look(tx: Tx) -> tuple[Sequence[Sequence[Any]], int] | None:
-            found = store.result(tx, task.id)
+            found = reports.result(tx, task.id)
             if found is None:
                 return None
             long = self._hooks.results(tx, task, offset, limit, last)

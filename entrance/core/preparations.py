@@ -18,8 +18,8 @@ from common.db import transfers
 from common.db.accounts import Accounts
 from common.db.catalogue import Attachment, Catalogue, Preparation, RangeCid, StorageRecord
 from common.db.catalogue.store import pages
+from common.db.reports import stored_progress
 from common.db.sql import Tx
-from common.db.tasks import stored_progress
 from common.errors import BadInput, Fault, InvalidParams, NotFound
 from common.storage.secrets import Secrets
 from common.task import Hopeless, Ready, State, Task

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from common.db import tasks as store
+from common.db import reports
 from common.db.sql import Tx
 from common.records import but
 from common.task import State, Task
@@ -51,7 +51,7 @@ def of(tx: Tx, task: Task, attempts: Mapping[int, Live]) -> TaskProgress:
 
 def of_ended(tx: Tx, tasks: Sequence[Task]) -> dict[int, TaskProgress]:
     """Return the same of many tasks that have ended, by task, without their children; they are read together."""
-    stored = store.stored_progress_of(tx, [task.id for task in tasks])
+    stored = reports.stored_progress_of(tx, [task.id for task in tasks])
 
     def report(task: Task) -> TaskProgress:
         own = progress_of(stored[task.id]) if task.id in stored else Progress()
@@ -64,15 +64,15 @@ def of_ended(tx: Tx, tasks: Sequence[Task]) -> dict[int, TaskProgress]:
 def _with_children(tx: Tx, task: Task, own: Progress, attempts: Mapping[int, Live]) -> tuple[Progress, float]:
     """Add the children: there may be many thousands, so all but those that run are summed up by the database."""
     running = [x for x in list(attempts.values()) if x.task.parent_id == task.id and not x.fenced]
-    rest = store.below(tx, task.id, besides=[x.key.task_id for x in running], almost=_ALMOST)
-    reports = [own, *(x.progress for x in running)]
+    rest = reports.below(tx, task.id, besides=[x.key.task_id for x in running], almost=_ALMOST)
+    every = [own, *(x.progress for x in running)]
     total = but(
         own,
-        bytes_done=rest.bytes_done + sum(p.bytes_done for p in reports),
-        bytes_total=rest.bytes_total + sum(p.bytes_total for p in reports),
-        files_done=rest.files_done + sum(p.files_done for p in reports),
-        files_total=rest.files_total + sum(p.files_total for p in reports),
-        stages=tuple(s for p in reports for s in p.stages),
+        bytes_done=rest.bytes_done + sum(p.bytes_done for p in every),
+        bytes_total=rest.bytes_total + sum(p.bytes_total for p in every),
+        files_done=rest.files_done + sum(p.files_done for p in every),
+        files_total=rest.files_total + sum(p.files_total for p in every),
+        stages=tuple(s for p in every for s in p.stages),
     )
     done = rest.fraction + _fraction(task, own) + sum(_fraction(x.task, x.progress) for x in running)
     return total, done / (1 + rest.count + len(running))
@@ -82,7 +82,7 @@ def _report(tx: Tx, task: Task, attempts: Mapping[int, Live]) -> tuple[Progress,
     attempt = live(attempts, task)
     if attempt is not None:
         return attempt.progress, attempt.rate
-    stored = store.stored_progress(tx, task.id)
+    stored = reports.stored_progress(tx, task.id)
     return (progress_of(stored.values) if stored else Progress()), None
 
 

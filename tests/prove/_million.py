@@ -21,7 +21,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from common.db import shown, transfers
+from common.db import reports, shown, transfers
 from common.db import tasks as store
 from common.db.database import open_writable
 from common.db.migrate import upgrade
@@ -182,12 +182,12 @@ def _end(tx: Tx, logs: Logs, random_: random.Random, task: Task, at: int) -> Non
         logs.append_lines(change.before, started, (*change.decision.lines, *_LINES))
     store.attempt_cost(tx, task.id, 1, 30 << 20, 0.01)
     done = isinstance(event, Succeeded)
-    store.set_progress(tx, [_PROGRESS | {"task_id": task.id, "done": 2 if done else 1, "updated_at": ended}])
+    reports.set_progress(tx, [_PROGRESS | {"task_id": task.id, "done": 2 if done else 1, "updated_at": ended}])
     if done:
-        store.add_result(tx, task.id, *_RESULT)
+        reports.add_result(tx, task.id, *_RESULT)
     for change in store.apply(tx, task.id, event, ended, ladder_ms=()):
         seal = logs.seal(change.before, ended, change.decision.lines)
-        store.add_log(tx, change.task.id, seal.offset, seal.lines, seal.body)
+        reports.add_log(tx, change.task.id, seal.offset, seal.lines, seal.body)
         logs.close(change.task.id, seal, _here)
 
 

@@ -23,6 +23,7 @@ from simulation.machines import Process
 from simulation.rules import FINAL, Broken, hold
 from simulation.service_acts import ServiceActs
 
+from common.db import reports
 from common.db import tasks as store
 from common.db.sql import Tx
 from common.errors import EntranceError
@@ -172,7 +173,7 @@ class Whole(ServiceActs):
     def check_log(self, core: Core, task_id: int, succeeded: bool) -> None:
         """Lines of each attempt: from the first on, in order, none twice, none missing that a checkpoint speaks of."""
         task = store.get(Tx(self.disk), task_id)
-        page = core.logs.read(task, store.log_row(Tx(self.disk), task_id), 0, 1_000_000, 1 << 30)
+        page = core.logs.read(task, reports.log_row(Tx(self.disk), task_id), 0, 1_000_000, 1 << 30)
         found: dict[int, int] = {}
         latest = 0
         for line in page.lines:

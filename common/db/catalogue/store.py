@@ -30,8 +30,8 @@ from common.db.catalogue.values import (
     RangeCid,
     StorageRecord,
 )
+from common.db.ids import take_ids
 from common.db.sql import Tx
-from common.db.tasks import take_ids
 from common.errors import ContentError
 from common.task import State
 

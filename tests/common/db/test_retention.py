@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.db import retention
+from common.db import reports, retention
 from common.db import tasks as store
 from common.db.catalogue import Catalogue
 from common.db.sql import Tx
@@ -32,8 +32,8 @@ def ended(tx: Tx, at: int | None, **more: Any) -> int:
     )
     submission = dict.fromkeys(("code", "params", "settings", "source", "labels"), "{}")
     task = store.add(tx, new, exec_id=str, submission=submission)
-    store.add_log(tx, task.id, 0, 1, b"log")
-    store.add_result(tx, task.id, 1, b"result")
+    reports.add_log(tx, task.id, 0, 1, b"log")
+    reports.add_result(tx, task.id, 1, b"result")
     return task.id
 
 
@@ -44,9 +44,9 @@ def left(tx: Tx) -> list[int]:
 def test_only_what_ended_long_enough_ago_is_forgotten(tx: Tx) -> None:
     old, young, unfinished = ended(tx, NOW - 1), ended(tx, NOW), ended(tx, None)
     assert retention.forget_results(tx, NOW) == [old]
-    assert store.result(tx, old) is None and store.log_row(tx, old) is not None
+    assert reports.result(tx, old) is None and reports.log_row(tx, old) is not None
     assert retention.forget_logs(tx, NOW) == [old]
-    assert store.log_row(tx, old) is None and store.log_row(tx, young) is not None
+    assert reports.log_row(tx, old) is None and reports.log_row(tx, young) is not None
     assert retention.forget_tasks(tx, NOW) == [old]
     assert left(tx) == [young, unfinished]
     assert retention.forget_tasks(tx, NOW) == retention.forget_logs(tx, NOW) == retention.forget_results(tx, NOW) == []

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from common.db import outside, reports
 from common.db import tables as t
 from common.db import tasks as store
+from common.db.ids import take_ids
 from common.db.sql import Tx
 from common.errors import Refused, TaskEnded, TaskNotFound
 from common.task import (
@@ -119,10 +121,10 @@ def test_the_same_key_of_the_same_parent_is_the_same_child(tx: Tx) -> None:
 
 
 def test_ids_of_other_tables_are_handed_out_once(tx: Tx) -> None:
-    assert store.take_ids(tx, "files", 10) == 1
-    assert store.take_ids(tx, "files", 1) == 11
-    assert store.take_ids(tx, "ranges", 5) == 1
-    assert store.take_ids(tx, "files", 3) == 12
+    assert take_ids(tx, "files", 10) == 1
+    assert take_ids(tx, "files", 1) == 11
+    assert take_ids(tx, "ranges", 5) == 1
+    assert take_ids(tx, "files", 3) == 12
 
 
 # ---- changing ------------------------------------------------------------------------------------------------------
@@ -131,7 +133,7 @@ def test_ids_of_other_tables_are_handed_out_once(tx: Tx) -> None:
 def test_each_change_is_one_line_of_history_and_attempts_have_rows(tx: Tx) -> None:
     task = add(tx)
     run(tx, task)
-    store.set_progress(tx, [progress(task, done=40, checkpoint=b"half")])
+    reports.set_progress(tx, [progress(task, done=40, checkpoint=b"half")])
     apply(tx, task, Failed(attempt=1, reason="no answer", may_pass=True), NOW + 1)
     apply(tx, task, RetryDue(), NOW + 2)
     apply(tx, task, Picked(), NOW + 3)
@@ -208,11 +210,11 @@ def test_only_the_current_attempt_passes_the_fence(tx: Tx) -> None:
 
 def test_a_new_attempt_goes_on_from_the_checkpoint_and_counts_its_slices_anew(tx: Tx) -> None:
     task = run(tx, add(tx))
-    store.set_progress(tx, [progress(task, done=5, merged=3, checkpoint=b"here")])
+    reports.set_progress(tx, [progress(task, done=5, merged=3, checkpoint=b"here")])
     apply(tx, task, Lost(attempt=1, reason="lost"))
     apply(tx, task, RetryDue())
     run(tx, task)
-    stored = store.stored_progress(tx, task.id)
+    stored = reports.stored_progress(tx, task.id)
     assert stored is not None and (stored.checkpoint, stored.merged, stored.values["done"]) == (b"here", 0, 5)
 
 
@@ -315,54 +317,54 @@ def test_the_priority_of_an_open_task_can_be_changed(tx: Tx) -> None:
 
 def test_what_a_task_owns_is_known_until_it_is_struck(tx: Tx) -> None:
     task = run(tx, add(tx))
-    store.own(tx, task.id, 1, "path", ["/o/a", "/o/b"])
-    store.own(tx, task.id, 2, "path", ["/o/b"])
-    assert sorted(store.owned(tx, task.id)) == [("path", "/o/a"), ("path", "/o/b")]
-    assert store.owned_by_ended(tx) == []
+    outside.own(tx, task.id, 1, "path", ["/o/a", "/o/b"])
+    outside.own(tx, task.id, 2, "path", ["/o/b"])
+    assert sorted(outside.owned(tx, task.id)) == [("path", "/o/a"), ("path", "/o/b")]
+    assert outside.owned_by_ended(tx) == []
     apply(tx, task, Kill(by="ann"))
-    store.disown(tx, task.id, "path", "/o/a")
-    assert store.owned_by_ended(tx) == [(task.id, "path", "/o/b")]
-    assert store.owned_by_ended(tx, uploads=True) == []
+    outside.disown(tx, task.id, "path", "/o/a")
+    assert outside.owned_by_ended(tx) == [(task.id, "path", "/o/b")]
+    assert outside.owned_by_ended(tx, uploads=True) == []
 
 
 def test_what_ended_tasks_own_is_read_page_by_page(tx: Tx) -> None:
     task = run(tx, add(tx))
-    store.own(tx, task.id, 1, "path", [f"/o/{n:04d}" for n in range(1500)])
-    store.own(tx, task.id, 1, "prefix", ["/o/0000"])
-    store.own(tx, task.id, 1, "upload", ["u"])
+    outside.own(tx, task.id, 1, "path", [f"/o/{n:04d}" for n in range(1500)])
+    outside.own(tx, task.id, 1, "prefix", ["/o/0000"])
+    outside.own(tx, task.id, 1, "upload", ["u"])
     apply(tx, task, Kill(by="ann"))
-    first = store.owned_by_ended(tx)
-    second = store.owned_by_ended(tx, after=first[-1])
-    assert len(first) == 1000 and len({*first, *second}) == 1501 and not store.owned_by_ended(tx, after=second[-1])
-    assert store.owned_by_ended(tx, uploads=True) == [(task.id, "upload", "u")]
+    first = outside.owned_by_ended(tx)
+    second = outside.owned_by_ended(tx, after=first[-1])
+    assert len(first) == 1000 and len({*first, *second}) == 1501 and not outside.owned_by_ended(tx, after=second[-1])
+    assert outside.owned_by_ended(tx, uploads=True) == [(task.id, "upload", "u")]
 
 
 def test_pairs_are_kept_in_order_until_they_are_struck(tx: Tx) -> None:
     task = add(tx)
-    ids = store.add_pairs(tx, task.id, 1, [("/t/a", "/f/a"), ("/t/b", "/f/b")])
-    assert store.pairs(tx) == [(ids[0], task.id, 1, "/t/a", "/f/a"), (ids[1], task.id, 1, "/t/b", "/f/b")]
-    store.strike_pairs(tx, ids[:1])
-    assert [row[0] for row in store.pairs(tx)] == ids[1:]
+    ids = outside.add_pairs(tx, task.id, 1, [("/t/a", "/f/a"), ("/t/b", "/f/b")])
+    assert outside.pairs(tx) == [(ids[0], task.id, 1, "/t/a", "/f/a"), (ids[1], task.id, 1, "/t/b", "/f/b")]
+    outside.strike_pairs(tx, ids[:1])
+    assert [row[0] for row in outside.pairs(tx)] == ids[1:]
 
 
 def test_logs_results_and_samples_lie_beside_the_task_and_go_with_it(tx: Tx) -> None:
     task = add(tx)
-    store.add_log(tx, task.id, 70_000, 900, b"tail")
-    store.add_result(tx, task.id, 2, b"rows")
-    store.set_samples(tx, [{"task_id": task.id, "body": b"one"}])
-    store.set_samples(tx, [{"task_id": task.id, "body": b"two"}])
-    assert store.log_row(tx, task.id) == (70_000, 900, b"tail")
-    assert store.unsettled_logs(tx) == [(task.id, 70_000, 900, b"tail")]
-    store.strike_log_body(tx, task.id)
-    assert store.log_row(tx, task.id) == (70_000, 900, b"") and store.unsettled_logs(tx) == []
-    assert (store.result(tx, task.id), store.samples(tx, task.id)) == ((2, b"rows"), b"two")
+    reports.add_log(tx, task.id, 70_000, 900, b"tail")
+    reports.add_result(tx, task.id, 2, b"rows")
+    reports.set_samples(tx, [{"task_id": task.id, "body": b"one"}])
+    reports.set_samples(tx, [{"task_id": task.id, "body": b"two"}])
+    assert reports.log_row(tx, task.id) == (70_000, 900, b"tail")
+    assert reports.unsettled_logs(tx) == [(task.id, 70_000, 900, b"tail")]
+    reports.strike_log_body(tx, task.id)
+    assert reports.log_row(tx, task.id) == (70_000, 900, b"") and reports.unsettled_logs(tx) == []
+    assert (reports.result(tx, task.id), reports.samples(tx, task.id)) == ((2, b"rows"), b"two")
     tx.connection.execute("DELETE FROM tasks WHERE id = ?", (task.id,))
-    assert store.log_row(tx, task.id) is store.result(tx, task.id) is store.samples(tx, task.id) is None
+    assert reports.log_row(tx, task.id) is reports.result(tx, task.id) is reports.samples(tx, task.id) is None
     assert store.history(tx, task.id) == [] and store.asked(tx, task.id) == ({}, [])
 
 
 def test_a_small_logs_row_keeps_its_body(tx: Tx) -> None:
     task = add(tx)
-    store.add_log(tx, task.id, 0, 4, b"all")
-    store.strike_log_body(tx, task.id)
-    assert store.log_row(tx, task.id) == (0, 4, b"all")
+    reports.add_log(tx, task.id, 0, 4, b"all")
+    reports.strike_log_body(tx, task.id)
+    assert reports.log_row(tx, task.id) == (0, 4, b"all")

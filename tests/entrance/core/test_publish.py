@@ -16,7 +16,7 @@ import pytest
 from factories import wait_until
 
 from common.clock import ManualClock
-from common.db import tasks as store
+from common.db import outside, reports
 from common.errors import BadInput, MayPass, NotStored, Refused
 from common.task import State
 from entrance.core import intake
@@ -48,18 +48,18 @@ def rows(life: Any) -> list[tuple[Any, ...]]:
 
 def checkpoint(life: Any, task: Any) -> tuple[bytes | None, int] | None:
     with life.core.readers.read() as tx:
-        stored = store.stored_progress(tx, task.id)
+        stored = reports.stored_progress(tx, task.id)
     return None if stored is None else (stored.checkpoint, stored.merged)
 
 
 def pairs(life: Any) -> list[Any]:
     with life.core.readers.read() as tx:
-        return store.pairs(tx)
+        return outside.pairs(tx)
 
 
 def owned(life: Any, task: Any) -> list[str]:
     with life.core.readers.read() as tx:
-        return [name for _, name in store.owned(tx, task.id)]
+        return [name for _, name in outside.owned(tx, task.id)]
 
 
 # ---- rows and checkpoints ------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from factories import wait_until
 
-from common.db import tasks as store
+from common.db.ids import take_ids
 from common.errors import Closing, EntranceError, StartRefused
 from common.task import State
 from entrance.core.folder import Folder
@@ -323,7 +323,7 @@ def test_a_database_from_a_backup_gives_no_id_twice(lives: Callable[..., Any], t
     source.close()
     copy.close()
     later = [life.submit().id for _ in range(3)]
-    taken = life.core.writer.call(lambda tx: store.take_ids(tx, "files", 50)) + 49
+    taken = life.core.writer.call(lambda tx: take_ids(tx, "files", 50)) + 49
     noted = life.path / "ids.json"
     wait_until(lambda: noted.exists() and f'"files": {taken + 1}' in noted.read_text())
     life.stop()
@@ -333,4 +333,4 @@ def test_a_database_from_a_backup_gives_no_id_twice(lives: Callable[..., Any], t
     again = lives()
     assert again.state(first) is State.SUCCEEDED
     assert again.submit().id > max(later)
-    assert again.core.writer.call(lambda tx: store.take_ids(tx, "files", 1)) > taken
+    assert again.core.writer.call(lambda tx: take_ids(tx, "files", 1)) > taken

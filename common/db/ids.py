@@ -1,0 +1,30 @@
+"""Ids of rows that are given out before the rows are stored, and no id twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import bindparam
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from common.db import tables as t
+from common.db.sql import Sql, Tx
+
+
+def _p(name: str) -> Any:
+    return bindparam(name, required=False)
+
+
+_insert_counter = upsert(t.counters).values(name=_p("name"), next=_p("first"))
+_TAKE_IDS = Sql(
+    _insert_counter.on_conflict_do_update(index_elements=["name"], set_={"next": t.counters.c.next + _p("n")}).returning(
+        t.counters.c.next
+    )
+)
+
+
+def take_ids(tx: Tx, table: str, n: int) -> int:
+    """Reserve ``n`` ids of a table for ever; return the first (ids begin at 1)."""
+    row = tx.one(_TAKE_IDS, name=table, first=1 + n, n=n)
+    assert row is not None
+    return int(row[0]) - n
