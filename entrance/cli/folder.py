@@ -68,10 +68,14 @@ class DataFolder:
     # ---- the running service
 
     def service(self) -> ServiceInfo | None:
-        """Return what ``service.json`` says, None when it is missing or its process has gone."""
+        """Return what ``service.json`` says, None when it is missing or its process has gone.
+
+        Raises StartRefused when it is not ours to read."""
         try:
             told = json.loads((self.path / "service.json").read_text(encoding="utf-8"))
             info = ServiceInfo(pid=int(told["pid"]), url=str(told["url"]), started=str(told.get("started", "")))
+        except PermissionError as error:
+            raise StartRefused(f"the data folder {self.path} belongs to another user") from error
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return info if is_running(info.pid) else None

@@ -61,8 +61,14 @@ class Env:
 
     def _endpoint(self) -> Endpoint:
         if self.url is None:
-            own = self.folder().endpoint()
-            return Endpoint(url=own.url, token=self.token or own.token)
+            folder = self.folder()
+            own = folder.endpoint()
+            token = self.token or own.token
+            if token is None:
+                raise BadInput(
+                    f"there is no {folder.path / 'cli-token'}: give --token, or start the service again, which makes it"
+                )
+            return Endpoint(url=own.url, token=token)
         if self.token is None:
             raise BadInput("--url needs a token: --token, or the environment variable ENTRANCE_TOKEN")
         return Endpoint(url=self.url, token=self.token)

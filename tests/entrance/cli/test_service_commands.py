@@ -15,6 +15,9 @@ from pathlib import Path
 import pytest
 from factories import PROJECT_ROOT, Service, wait_until
 
+from common.errors import StartRefused
+from entrance.cli.folder import DataFolder
+
 MakeService = Callable[..., Service]
 
 
@@ -52,6 +55,24 @@ def test_status_is_0_while_it_runs_and_3_when_it_does_not(make_service: MakeServ
     assert service.cli("status", check=False).returncode == 3
     assert service.processes() == []
     service.cli("stop")
+
+
+def test_a_folder_that_is_not_ours_to_read_is_not_taken_for_one_without_a_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(StartRefused, match="belongs to another user"):
+        DataFolder(tmp_path).service()
+
+
+def test_without_the_owners_token_the_command_line_says_where_it_should_be(service: Service) -> None:
+    (service.data / "cli-token").unlink()
+    done = service.cli("ps", check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"there is no {service.data}/cli-token" in done.stderr
 
 
 def test_a_second_start_on_one_folder_is_one_sentence_and_leaves_the_first_alone(service: Service) -> None:
