@@ -78,7 +78,7 @@ def serve(settings: Settings, folder: Folder, listener: socket, launcher: Launch
     _LOG.info("service started", host=host, port=port, data=str(folder.path))
     stop.wait()
     _LOG.info("service stopping")
-    core.accept.closing = True
+    core.tasks.accept.closing = True
     server.stop_accepting()
     stopping = gevent.spawn(core.stop)
     server.stop(timeout=2)

@@ -57,6 +57,7 @@ from entrance.core.model import (
     TaskProgress,
     WorkerInfo,
 )
+from entrance.core.service import TaskService
 from entrance.core.steering import SteerService
 from executors.base import Column, Progress, Stage
 from executors.launchers.base import Sample
@@ -81,7 +82,7 @@ class Entry:
     log_gone: bool = False
 
 
-class FakeTasks(AcceptService, LookService, SteerService):
+class FakeTasks(TaskService, AcceptService, LookService, SteerService):
     """Keeps every promise of accepting, looking and steering that a view can see."""
 
     log_lines = 0
@@ -90,6 +91,7 @@ class FakeTasks(AcceptService, LookService, SteerService):
     def __init__(self, clock: ManualClock, capacity: int = 1000) -> None:
         self.clock, self.capacity, self.online = clock, capacity, True
         self.entries: dict[int, Entry] = {}
+        self.accept = self.look = self.steer = self
 
     # ---- what tests do to tasks
 
@@ -357,7 +359,6 @@ class FakeCore:
         self.instance = "localhost:9104"
         self.events = Bus()
         self.tasks = FakeTasks(self.clock)
-        self.accept = self.look = self.steer = self.tasks
         path = folder / FILE_NAME
         engine = create_engine(f"sqlite:///{path}")
         tables.metadata.create_all(engine)

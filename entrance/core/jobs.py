@@ -19,12 +19,10 @@ from common.db.contents_changes import ContentsChanges
 from common.db.tasks import JobBusy
 from common.errors import BadInput, Conflict, ExecutorError, NotFound
 from common.task import State, Task
-from entrance.core.accepting import AcceptService
 from entrance.core.data import DataService, Ref, find_attachment, may
 from entrance.core.events import ALL, Bus
-from entrance.core.looking import LookService
 from entrance.core.model import Caller, Submission
-from entrance.core.steering import SteerService
+from entrance.core.service import TaskService
 
 CREATOR = "SINGULARITY"
 DOOR = "singularity"
@@ -37,11 +35,8 @@ _LOOK_SECONDS = 1.0
 class JobService:
     """See the module."""
 
-    def __init__(
-        self, *, data: DataService, accept: AcceptService, look: LookService, steer: SteerService, events: Bus
-    ) -> None:
-        self._data, self._events = data, events
-        self._accept, self._look, self._steer = accept, look, steer
+    def __init__(self, *, data: DataService, tasks: TaskService, events: Bus) -> None:
+        self._data, self._tasks, self._events = data, tasks, events
 
     # ---- scan and daggen
 
@@ -71,7 +66,7 @@ class JobService:
         if job.state not in PAUSABLE:
             raise BadInput(not_running)
         try:
-            task = self._steer.pause(caller, job.task_id)
+            task = self._tasks.steer.pause(caller, job.task_id)
         except Conflict as error:
             raise BadInput(not_running) from error
         return self._as(task, job, "paused")
@@ -91,7 +86,7 @@ class JobService:
         """Pause one pack of a source, or with 0 all that can be; return those that were. Raises NotFound, BadInput."""
         refused = f"pack job {job_id} for source '{source}' is not running"
         jobs = self._packs(caller, preparation, source, job_id, PAUSABLE, refused)
-        _, items = self._steer.act(caller, "pause", [job.task_id for job in jobs if job.task_id is not None])
+        _, items = self._tasks.steer.act(caller, "pause", [job.task_id for job in jobs if job.task_id is not None])
         if job_id and any(item.error is not None for item in items):
             raise BadInput(refused)
         done = {item.task.id: item.task for item in items if item.task is not None and item.error is None}
@@ -185,7 +180,7 @@ class JobService:
         heard = self._events.subscribe()
         try:
             while True:
-                task = self._look.get(caller, task_id)
+                task = self._tasks.look.get(caller, task_id)
                 if task.state.final:
                     return task
                 while heard.get(_LOOK_SECONDS) not in (task_id, ALL, None):
@@ -219,10 +214,10 @@ class JobService:
         """Let the unfinished task of a job go on, if it has one."""
         if job is None or job.task_id is None or job.state not in ("paused", "created"):
             return None
-        return self._steer.resume(caller, job.task_id)
+        return self._tasks.steer.resume(caller, job.task_id)
 
     def _submit(self, caller: Caller, executor: str, params: Mapping[str, Any]) -> Task:
-        return self._accept.submit(
+        return self._tasks.accept.submit(
             caller,
             Submission(
                 executor=executor,

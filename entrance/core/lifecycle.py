@@ -44,6 +44,7 @@ from entrance.core.logs import FLUSH_SECONDS, Logs
 from entrance.core.looking import LookService
 from entrance.core.scheduler import Limits as SchedulerLimits
 from entrance.core.scheduler import Scheduler
+from entrance.core.service import TaskService
 from entrance.core.signs import CHECK_SECONDS, SignsOfLife
 from entrance.core.steering import SteerService
 from executors.launchers.base import AttemptKey, Launcher
@@ -164,7 +165,7 @@ class Core:
             hooks=hooks,
             effects=self.dispatcher.effects,
         )
-        self.accept = AcceptService(
+        accept = AcceptService(
             writer=self.writer,
             changes=self.changes,
             dispatcher=self.dispatcher,
@@ -182,7 +183,7 @@ class Core:
             hooks=hooks,
             clock=self.clock,
             offload=runtime.offload,
-            submit_child=self.accept.submit_child,
+            submit_child=accept.submit_child,
         )
         self.intake.launcher, self.intake.ends = self.launcher, self.dispatcher
         self.dispatcher.changes, self.dispatcher.intake = self.changes, self.intake
@@ -197,9 +198,9 @@ class Core:
             offload=runtime.offload,
         )
         self.dispatcher.release = self.janitor.release
-        self.look = LookService(
+        look = LookService(
             readers=self.readers,
-            accept=self.accept,
+            accept=accept,
             dispatcher=self.dispatcher,
             intake=self.intake,
             logs=self.logs,
@@ -207,14 +208,15 @@ class Core:
             signs=self.signs,
             offload=runtime.offload,
         )
-        self.steer = SteerService(
-            accept=self.accept,
-            look=self.look,
+        steer = SteerService(
+            accept=accept,
+            look=look,
             writer=self.writer,
             changes=self.changes,
             dispatcher=self.dispatcher,
             clock=self.clock,
         )
+        self.tasks = TaskService(accept=accept, look=look, steer=steer)
         self._ids = IdMark(folder.path)
         self._closing = threading.Event()
         self._background: list[threading.Thread] = []
@@ -244,8 +246,8 @@ class Core:
 
     def stop(self) -> None:
         """Orderly: nothing new, attempts end at their next step, everything is stored. No task is lost."""
-        self.accept.closing = True
-        self.accept.online = False
+        self.tasks.accept.closing = True
+        self.tasks.accept.online = False
         self.dispatcher.stop_picking()
         self.launcher.close(STOP_SECONDS)
         deadline = time.monotonic() + 2.0

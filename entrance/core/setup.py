@@ -13,15 +13,13 @@ from common.db.database import Readers
 from common.db.peek import FILE_NAME
 from common.db.writer import Writer
 from common.storage.secrets import Secrets
-from entrance.core.accepting import AcceptService
 from entrance.core.data import DataService
 from entrance.core.events import Bus
 from entrance.core.jobs import JobService
 from entrance.core.keeping import KeepService
-from entrance.core.looking import LookService
 from entrance.core.pieces import PieceService
 from entrance.core.pushing import PushService
-from entrance.core.steering import SteerService
+from entrance.core.service import TaskService
 
 if TYPE_CHECKING:
     from entrance.core.content import ContentService
@@ -33,13 +31,7 @@ class Parts(Protocol):
     """What of a running core they are made from: the verbs on tasks, its database, its settings and its clock."""
 
     @property
-    def accept(self) -> AcceptService: ...
-
-    @property
-    def look(self) -> LookService: ...
-
-    @property
-    def steer(self) -> SteerService: ...
+    def tasks(self) -> TaskService: ...
 
     @property
     def readers(self) -> Readers: ...
@@ -93,12 +85,12 @@ def services_of(core: Parts) -> Services:
         secrets=lambda: Secrets.of_folder(folder),
         allowed_endpoints=core.settings.storage.allowed_endpoints,
     )
-    jobs = JobService(data=data, accept=core.accept, look=core.look, steer=core.steer, events=core.events)
+    jobs = JobService(data=data, tasks=core.tasks, events=core.events)
     return Services(
         data_folder=folder,
         data=data,
         jobs=jobs,
         push=PushService(data=data, jobs=jobs),
-        keep=KeepService(data=data, steer=core.steer, data_folder=folder),
+        keep=KeepService(data=data, steer=core.tasks.steer, data_folder=folder),
         pieces=PieceService(data=data),
     )

@@ -39,12 +39,12 @@ class Numbers:
         late = HistogramMetricFamily("entrance_hub_late_seconds", "How late the event loop came at a wake every 10 ms.")
         late.add_metric([], lag.buckets(), lag.total)
         yield late
-        counts = core.look.counts()
+        counts = core.tasks.look.counts()
         by_state = GaugeMetricFamily("entrance_tasks", "Tasks by state.", labels=["state"])
         for state in State:
             by_state.add_metric([state.value], counts.get(state, 0))
         yield by_state
-        queue = core.look.queue()
+        queue = core.tasks.look.queue()
         yield GaugeMetricFamily("entrance_slots", "Work that may be done at the same time, in cores.", value=queue.slots)
         yield GaugeMetricFamily("entrance_slots_used", "Slots that are taken, in cores.", value=queue.slots_used)
         yield GaugeMetricFamily("entrance_online", "1 while new tasks are taken.", value=int(queue.online))
@@ -52,13 +52,13 @@ class Numbers:
         for name in registry.names():
             able.add_metric([name], int(name not in queue.held))
         yield able
-        stored, logged = not core.writer.trouble, not core.look.log_trouble
+        stored, logged = not core.writer.trouble, not core.tasks.look.log_trouble
         yield GaugeMetricFamily(
             "entrance_database_writable", "0 from a failed write to the next that is stored.", value=stored
         )
         yield GaugeMetricFamily("entrance_logs_writable", "0 while lines of tasks wait for the disk.", value=logged)
         yield GaugeMetricFamily("entrance_groups", "Groups that have tasks.", value=len(queue.groups))
-        yield CounterMetricFamily("entrance_log_lines", "Lines taken in from tasks.", value=core.look.log_lines)
+        yield CounterMetricFamily("entrance_log_lines", "Lines taken in from tasks.", value=core.tasks.look.log_lines)
         yield CounterMetricFamily("entrance_writer_commits", "Commits of the one writer.", value=core.writer.commits)
         yield CounterMetricFamily("entrance_writer_changes", "Changes in these commits.", value=core.writer.changes)
 
@@ -106,7 +106,7 @@ def ready() -> Response:
 
 def _reasons(core: Core) -> list[str]:
     """Return in words what the service cannot do now. Reads memory, and one row to see that the database answers."""
-    queue, found = core.look.queue(), []
+    queue, found = core.tasks.look.queue(), []
     try:
         with core.readers.read() as tx:
             tx.connection.execute("SELECT 1").fetchone()
@@ -119,8 +119,8 @@ def _reasons(core: Core) -> list[str]:
         found.append(f"tasks of {names} wait: {why}")
     if core.writer.trouble:
         found.append(f"the database cannot be written: {core.writer.trouble}")
-    if core.look.log_trouble:
-        found.append(f"the logs of tasks cannot be written: {core.look.log_trouble}")
+    if core.tasks.look.log_trouble:
+        found.append(f"the logs of tasks cannot be written: {core.tasks.look.log_trouble}")
     return found
 
 

@@ -100,7 +100,7 @@ class ServiceActs(ServiceLives):
         )
 
         def work(core: Core) -> None:
-            task = core.accept.submit(Caller(name=user), wanted)
+            task = core.tasks.accept.submit(Caller(name=user), wanted)
             if key:
                 before = [i for i, known in self.accepted.items() if known == f"{user} {key}"]
                 hold(before in ([], [task.id]), f"the key {key} of {user} gave the tasks {before} and {task.id}")
@@ -117,17 +117,17 @@ class ServiceActs(ServiceLives):
 
         def work(core: Core) -> None:
             if verb == "ready":
-                core.steer.make_ready(task)
+                core.tasks.steer.make_ready(task)
             elif verb == "priority":
-                core.steer.set_priority(root, task, self.random.choice((0, 100, 400)))
+                core.tasks.steer.set_priority(root, task, self.random.choice((0, 100, 400)))
             elif verb == "kill":
                 since = self.kernel.steady
-                self.tell(core.steer.kill(root, task))
+                self.tell(core.tasks.steer.kill(root, task))
                 alive = [p.key for p in self.machine.processes if p.key.task_id == task]
                 hold(not alive or self.kernel.steady >= since + 2, f"the kill of {task} is answered, and {alive} live")
-                hold(core.look.get(root, task).state.final, f"task {task} lives after its kill was answered")
+                hold(core.tasks.look.get(root, task).state.final, f"task {task} lives after its kill was answered")
             else:
-                getattr(core.steer, verb)(root, task)
+                getattr(core.tasks.steer, verb)(root, task)
 
         return self.request(verb, work)
 
@@ -136,7 +136,7 @@ class ServiceActs(ServiceLives):
         verb = self.random.choice(("kill", "pause", "resume", "resume"))
 
         def work(core: Core) -> None:
-            count, items = core.steer.act(Caller(name="root", admin=True), verb, tasks)
+            count, items = core.tasks.steer.act(Caller(name="root", admin=True), verb, tasks)
             hold(count == len(items) == len(tasks), f"{len(tasks)} tasks, {len(items)} results")
 
         return self.request(f"{verb} many", work)
@@ -146,9 +146,9 @@ class ServiceActs(ServiceLives):
         root = Caller(name="root", admin=True)
 
         def work(core: Core) -> None:
-            self.tell(core.look.get(root, task))
-            core.look.progress(root, task)
-            core.look.log(root, task, 0, 100)
+            self.tell(core.tasks.look.get(root, task))
+            core.tasks.look.progress(root, task)
+            core.tasks.look.log(root, task, 0, 100)
 
         return self.request("look", work)
 
@@ -262,10 +262,10 @@ class ServiceActs(ServiceLives):
         return not was
 
     def mark_offline(self) -> bool:
-        return self.request("offline", lambda core: core.accept.set_online(False))
+        return self.request("offline", lambda core: core.tasks.accept.set_online(False))
 
     def mark_online(self) -> bool:
-        return self.request("online", lambda core: core.accept.set_online(True))
+        return self.request("online", lambda core: core.tasks.accept.set_online(True))
 
     def sweep(self) -> bool:
         return self.request("sweep", lambda core: core.janitor.sweep(core._running))

@@ -116,15 +116,15 @@ class Whole(ServiceActs):
 
     def _resume_all(self, core: Core) -> None:
         root = Caller(name="root", admin=True)
-        core.accept.set_online(True)
+        core.tasks.accept.set_online(True)
         with core.readers.read() as tx:
             tasks = store.unfinished(tx)
         for task in tasks:
             with suppress(EntranceError):
                 if task.state is State.CREATED:
-                    core.steer.make_ready(task.id)
+                    core.tasks.steer.make_ready(task.id)
                 elif task.state is State.PAUSED or task.pause_requested:
-                    core.steer.resume(root, task.id)
+                    core.tasks.steer.resume(root, task.id)
 
     def check_end(self) -> None:
         core = self.core

@@ -42,7 +42,7 @@ def _query() -> Query:
 
 def _task(ref: str, verb: str = "view") -> Task:
     try:
-        return the_core().look.get(the_caller(), ref, verb)
+        return the_core().tasks.look.get(the_caller(), ref, verb)
     except TaskNotFound as error:
         raise NotFound(f"Job {ref} does not exist.") from error
 
@@ -53,7 +53,7 @@ def _view(task: Task) -> wire.View:
         job = shown.job(tx, task.id)
     if job is None:
         raise NotFound(f"Job {task.uuid} does not exist.")
-    return wire.View(job=job, report=core.look.progress_of(job.task))
+    return wire.View(job=job, report=core.tasks.look.progress_of(job.task))
 
 
 def _in_state(ref: str, states: Sequence[State], what: str) -> wire.View:
@@ -153,7 +153,7 @@ def _modify(ref: str, query: Query) -> Response:
         if not still_open:
             raise TaskEnded(task.state)
     if priority is not None:
-        task = core.steer.set_priority(caller, task.id, int(wire.LEVELS[priority]))
+        task = core.tasks.steer.set_priority(caller, task.id, int(wire.LEVELS[priority]))
     return _master_object_list(task)
 
 
@@ -176,7 +176,7 @@ def _cancel(ref: str) -> Response:
         raise TaskEnded(task.state)
     if not _query().flag("force") and _view(task).job.protected:
         raise Conflict("The job is protected; only force cancels it.")
-    ended = the_core().steer.kill(the_caller(), task.id)
+    ended = the_core().tasks.steer.kill(the_caller(), task.id)
     if not ended.state.final:  # somebody else was quicker, and nothing was left to do
         raise TaskEnded(State.CANCELLED)
     return no_content()
@@ -284,7 +284,7 @@ def _marker(query: Query, by_end: bool) -> Place | None:
     if query.flag("page_offset"):
         raise BadInput("page_offset and page_start_marker exclude each other")
     try:
-        task = the_core().look.get(the_caller(), marker)
+        task = the_core().tasks.look.get(the_caller(), marker)
     except TaskNotFound as error:
         raise BadInput(f"page_start_marker: job {marker} does not exist") from error
     return shown.place_of(_view(task).job, by_end=by_end)
@@ -337,7 +337,7 @@ def _of_user(which: JobFilter, query: Query) -> JobFilter:
 
 
 def _views(jobs: Sequence[ShownJob]) -> Iterator[wire.View]:
-    look = the_core().look
+    look = the_core().tasks.look
     for start in range(0, len(jobs), _A_TURN):
         some = jobs[start : start + _A_TURN]
         reports = look.progress_of_all([job.task for job in some])
@@ -368,5 +368,5 @@ def _cancel_all() -> Response:
     which = JobFilter(states=wire.ACTIVE, owner=the_caller().name, kind=query.word("request_type", wire.KINDS))
     which, force = _in_bucket(which, query), query.flag("force")
     chosen = [v.job.task.id for v in _all(which) if force or not v.job.protected]
-    the_core().steer.kill_many(the_caller(), chosen)
+    the_core().tasks.steer.kill_many(the_caller(), chosen)
     return no_content()

@@ -47,6 +47,6 @@ def system_information() -> Response:
 @blueprint.on("/system_health")
 def system_health() -> Response:
     """Whether jobs are taken; 503 when not."""
-    if not the_core().accept.online:
+    if not the_core().tasks.accept.online:
         raise Draining
     return answer(markup.element("Data", markup.fields({"MsRequiredToVerifyDataPlannerHealth": 0})))

@@ -42,7 +42,7 @@ def list_tasks(data_space_id: str) -> Response:
             raise NotFound(f"there is no data space {data_space_id}")
         found, total = core.offload(transfers.page, tx, which, offset, wanted.page_size)
         sides = [_sides(tx, transfer) for transfer in found]
-    reports = core.look.progress_of_all([transfer.task for transfer in found])
+    reports = core.tasks.look.progress_of_all([transfer.task for transfer in found])
     tasks = [
         wire.entry(wire.Shown(transfer=transfer, report=report, failures=failures, files=files, store=store))
         for transfer, report, (failures, files, store) in zip(found, reports, sides, strict=True)

@@ -73,7 +73,7 @@ def _file() -> Response:
     shown = slice((column_page - 1) * column_size, column_page * column_size)
     limit = max(0, query.integer("limit", 0))
     task = _table(path)
-    columns, pages = _read(the_core().look, the_caller(), task, limit, shown)
+    columns, pages = _read(the_core().tasks.look, the_caller(), task, limit, shown)
     null = request.args.get("nullValue") or "NULL"
     form = Form(null="" if null.upper() == "BLANK" else null, newlines=query.flag("keepNewline"))
     if kind == "xlsx":

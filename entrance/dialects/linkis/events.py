@@ -71,7 +71,7 @@ def _tail(core: Core, caller: Caller, text: str) -> _Tail:
     ref, _, line = text.rpartition(":")
     if not ref or not (line.isascii() and line.isdigit() and len(line) <= 18):
         raise BadInput("log: must be TASK:FROMLINE")
-    return _Tail(core.look.get(caller, ref).id, int(line))
+    return _Tail(core.tasks.look.get(caller, ref).id, int(line))
 
 
 def _stream(core: Core, caller: Caller, tails: list[_Tail], streams: Counter[str]) -> Iterator[bytes]:
@@ -87,7 +87,7 @@ def _stream(core: Core, caller: Caller, tails: list[_Tail], streams: Counter[str
     try:
         yield b": welcome\n\n"
         beat = time.monotonic() + BEAT_SECONDS
-        while not core.accept.closing:
+        while not core.tasks.accept.closing:
             changed = _changed(subscription)
             if ALL in changed:
                 yield event("missed", {})
@@ -128,7 +128,7 @@ def _row(core: Core, caller: Caller, task_id: int) -> dict[str, Any] | None:
     if task_id == ALL:
         return None
     try:
-        task: Task = core.look.get(caller, task_id)
+        task: Task = core.tasks.look.get(caller, task_id)
     except EntranceError:
         return None
     return {
@@ -147,8 +147,8 @@ def _row(core: Core, caller: Caller, task_id: int) -> dict[str, Any] | None:
 def _lines(core: Core, caller: Caller, tail: _Tail) -> tuple[dict[str, Any] | None, bool]:
     """Return new lines of a log (None = there are none) and whether there will be no more."""
     try:
-        ended = core.look.get(caller, tail.task_id).state.final
-        page = core.look.log(caller, tail.task_id, tail.next_line, MOST_LINES)
+        ended = core.tasks.look.get(caller, tail.task_id).state.final
+        page = core.tasks.look.log(caller, tail.task_id, tail.next_line, MOST_LINES)
     except EntranceError:
         return None, True
     if not page.lines:

@@ -88,7 +88,7 @@ def the_place(path: str) -> Place | None:
             return None
         raise refused
     try:
-        task = the_core().look.get(caller, int(match[3]))
+        task = the_core().tasks.look.get(caller, int(match[3]))
     except (TaskNotFound, Forbidden) as error:
         if mine and isinstance(error, TaskNotFound):
             return None
@@ -123,7 +123,7 @@ def get_dir_file_trees() -> Response:
 
 
 def _children(task: Task, folder: str) -> list[dict[str, Any]]:
-    first = the_core().look.result(the_caller(), task.id, 0, 100)
+    first = the_core().tasks.look.result(the_caller(), task.id, 0, 100)
     if not first.columns:
         return []
     known = len(encode([list(row) for row in first.rows]).encode("utf-8", "replace"))
@@ -174,7 +174,7 @@ def open_file() -> Response:
         raise _not_found(path)
     if place.kind == "log":
         return _text_page(place.task, page, size)
-    found = the_core().look.result(the_caller(), place.task.id, (page - 1) * size, size)
+    found = the_core().tasks.look.result(the_caller(), place.task.id, (page - 1) * size, size)
     if not found.columns:
         raise _not_found(path)
     shown = slice((column_page - 1) * column_size, column_page * column_size)
@@ -283,6 +283,6 @@ def _pages(task: Task) -> Iterator[LogPage]:
 
 def _log(task: Task, first: int, size: int, limit_bytes: int) -> LogPage:
     try:
-        return the_core().look.log(the_caller(), task.id, first, size, limit_bytes)
+        return the_core().tasks.look.log(the_caller(), task.id, first, size, limit_bytes)
     except LogGone as error:
         raise LinkisError(LOG_IS_GONE) from error

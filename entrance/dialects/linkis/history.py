@@ -45,7 +45,7 @@ _PAGE = {"tasks": "array: newest first", "totalPage": "integer: number of rows"}
 def get(ref: str) -> Response:
     """One task."""
     try:
-        task = the_core().look.get(the_caller(), ref)
+        task = the_core().tasks.look.get(the_caller(), ref)
     except (TaskNotFound, Forbidden) as error:
         raise LinkisError(NOT_FOUND, http=404) from error
     return answer({"task": rows([task])[0]})
@@ -80,7 +80,7 @@ def list_undone_tasks() -> Response:
 @blueprint.on("/jobhistory/listundone", query={"engineType": "string"}, data={"totalPage": "integer: number of rows"})
 def list_undone() -> Response:
     """How many tasks have not ended."""
-    return answer({"totalPage": the_core().look.page(the_caller(), _undone(), 0, 1).total})
+    return answer({"totalPage": the_core().tasks.look.page(the_caller(), _undone(), 0, 1).total})
 
 
 @blueprint.on("/jobhistory/list-taskids", query={"taskID": "string: comma list"}, data={"jobHistoryList": "array"})
@@ -95,7 +95,7 @@ def list_task_ids() -> Response:
     if len(numbers) > MOST_IDS:
         raise LinkisError(f"TaskID size cannot exceed {MOST_IDS}")
     caller = the_caller()
-    found = the_core().look.page(caller, Filter(ids=numbers, all_users=caller.admin), 0, MOST_IDS).tasks
+    found = the_core().tasks.look.page(caller, Filter(ids=numbers, all_users=caller.admin), 0, MOST_IDS).tasks
     return answer({"jobHistoryList": rows(found)})
 
 
@@ -112,7 +112,7 @@ def governance_station_admin() -> Response:
 @blueprint.on("/configuration/engineType", data={"engineType": "array: executors"})
 def engine_types() -> Response:
     """Names of the executors."""
-    return answer({"engineType": [e["name"] for e in the_core().look.executors()]})
+    return answer({"engineType": [e["name"] for e in the_core().tasks.look.executors()]})
 
 
 # ---- filters ------------------------------------------------------------------------------------------------------
@@ -176,9 +176,9 @@ def _page(which: Filter | None) -> Response:
     size = min(size if size > 0 else 20, core.settings.limits.list_page)
     if which is None:
         return answer({"tasks": [], "totalPage": 0})
-    found = core.look.page(caller, which, (page - 1) * size, size)
+    found = core.tasks.look.page(caller, which, (page - 1) * size, size)
     if not found.tasks and found.total:
-        found = core.look.page(caller, which, (found.total - 1) // size * size, size)
+        found = core.tasks.look.page(caller, which, (found.total - 1) // size * size, size)
     return answer({"tasks": rows(found.tasks), "totalPage": found.total})
 
 
@@ -186,8 +186,8 @@ def rows(tasks: Sequence[Task]) -> list[wire.Wire]:
     """Return tasks as the history shows them."""
     core = the_core()
     now = core.clock.now()
-    records = core.look.submissions(the_caller(), tasks)
+    records = core.tasks.look.submissions(the_caller(), tasks)
     return [
-        wire.history_row(task, record, core.look.progress_of(task).fraction, instance=core.instance, now=now)
+        wire.history_row(task, record, core.tasks.look.progress_of(task).fraction, instance=core.instance, now=now)
         for task, record in zip(tasks, records, strict=True)
     ]

@@ -20,7 +20,7 @@ _EVERYONE = Caller(name="", admin=True)  # counts only: no caller sees a task th
 
 
 def _count(which: Filter) -> int:
-    return the_core().look.page(_EVERYONE, which, 0, 1).total
+    return the_core().tasks.look.page(_EVERYONE, which, 0, 1).total
 
 
 @blueprint.on(
@@ -68,7 +68,7 @@ def running_task() -> Response:
 def mark_offline() -> Response:
     """Take no new tasks; those that run end, those that wait stay stored."""
     check_admin(the_caller(), "only admin can do this")
-    the_core().accept.set_online(False)
+    the_core().tasks.accept.set_online(False)
     return answer()
 
 
@@ -76,18 +76,18 @@ def mark_offline() -> Response:
 def back_online() -> Response:
     """Take new tasks again."""
     check_admin(the_caller(), "only admin can do this")
-    the_core().accept.set_online(True)
+    the_core().tasks.accept.set_online(True)
     return answer()
 
 
 @blueprint.on("/entrance/operation/label/isOnline", data={"isOnline": "boolean"})
 def is_online() -> Response:
     """Whether new tasks are taken."""
-    return answer({"isOnline": the_core().accept.online})
+    return answer({"isOnline": the_core().tasks.accept.online})
 
 
 @blueprint.on("/entrance/operation/consumer/info", data={"consumerNum": "integer: groups that have tasks"})
 def consumer_info() -> Response:
     """How many groups have tasks."""
     check_admin(the_caller(), "only admin can do this")
-    return answer({"consumerNum": len(the_core().look.queue().groups)})
+    return answer({"consumerNum": len(the_core().tasks.look.queue().groups)})

@@ -33,7 +33,7 @@ blueprint = LinkisBlueprint("own", "Beyond Linkis")
 def priority(body: Mapping[str, Any], ref: str) -> Response:
     """Change the priority of a task that has not ended; its children follow."""
     try:
-        task = the_core().steer.set_priority(the_caller(), ref, _priority(body["priority"]))
+        task = the_core().tasks.steer.set_priority(the_caller(), ref, _priority(body["priority"]))
     except TaskEnded as error:
         raise LinkisError("the job already completed") from error
     return answer({"priority": task.priority, **wire.ids(task, ref)})
@@ -58,14 +58,14 @@ def children(ref: str) -> Response:
     """The children of a task."""
     size = min(max(1, query.integer("pageSize", CHILDREN)), CHILDREN)
     offset = (max(1, query.integer("pageNow", 1)) - 1) * size
-    found = the_core().look.children(the_caller(), ref, offset, size)
+    found = the_core().tasks.look.children(the_caller(), ref, offset, size)
     return answer({"tasks": rows(found.tasks), "totalPage": found.total})
 
 
 @blueprint.on("/entrance/<ref>/attempts", data={"attempts": "array: oldest first"})
 def attempts(ref: str) -> Response:
     """Each run of a task in a process."""
-    found = the_core().look.attempts(the_caller(), ref)
+    found = the_core().tasks.look.attempts(the_caller(), ref)
     return answer(
         {
             "attempts": [
@@ -89,7 +89,7 @@ def attempts(ref: str) -> Response:
 @blueprint.on("/entrance/<ref>/history", data={"history": "array: oldest first"})
 def history(ref: str) -> Response:
     """Each change of state, with time, reason and who caused it."""
-    found = the_core().look.history(the_caller(), ref)
+    found = the_core().tasks.look.history(the_caller(), ref)
     return answer({"history": [{"time": h.at, "state": h.state.value, "reason": h.reason, "who": h.who} for h in found]})
 
 
@@ -98,7 +98,7 @@ def history(ref: str) -> Response:
 )
 def metrics(ref: str) -> Response:
     """Resources over time."""
-    found = the_core().look.metrics(the_caller(), ref, max(0, query.integer("since", 0)))
+    found = the_core().tasks.look.metrics(the_caller(), ref, max(0, query.integer("since", 0)))
     return answer(
         {
             "metrics": [
@@ -135,7 +135,7 @@ def actions(body: Mapping[str, Any]) -> Response:
     else:
         which = _filter(chosen or {})
     level = _priority(body["priority"]) if body["action"] == "priority" else None
-    count, items = the_core().steer.act(
+    count, items = the_core().tasks.steer.act(
         the_caller(), body["action"], which, priority=level, expect=body.get("expect"), dry_run=body["dryRun"]
     )
     return answer({"count": count, "items": [_item(i) for i in items]})
@@ -223,7 +223,7 @@ def _item(item: ActionItem) -> dict[str, Any]:
 @blueprint.on("/executors", data={"executors": "array: name, summary, JSON schema of the parameters, result columns"})
 def executors() -> Response:
     """What kinds of work there are."""
-    return answer({"executors": list(the_core().look.executors())})
+    return answer({"executors": list(the_core().tasks.look.executors())})
 
 
 @blueprint.on(
@@ -240,7 +240,7 @@ def executors() -> Response:
 )
 def queue() -> Response:
     """What waits and what runs; the groups of others only for administrators."""
-    info, caller = the_core().look.queue(), the_caller()
+    info, caller = the_core().tasks.look.queue(), the_caller()
     groups = [
         {"group": name, "waiting": waiting, "running": running}
         for name, waiting, running in info.groups
@@ -277,7 +277,7 @@ def workers() -> Response:
                     "cpuSeconds": w.sample.cpu_seconds if w.sample else None,
                     "processes": w.sample.processes if w.sample else None,
                 }
-                for w in the_core().look.workers()
+                for w in the_core().tasks.look.workers()
                 if caller.admin or w.user == caller.name
             ]
         }

@@ -67,7 +67,7 @@ def _submit(body: Mapping[str, Any]) -> Response:
         idempotency_key=request.headers.get("Idempotency-Key", ""),
     )
     try:
-        task = the_core().accept.submit(the_caller(), wanted)
+        task = the_core().tasks.accept.submit(the_caller(), wanted)
     except NotStored as error:
         raise LinkisError("Persist jobRequest error, please submit again later", errno=20052, http=500) from error
     return answer({"execID": task.exec_id, "taskID": task.id, "jobId": task.uuid})
@@ -106,7 +106,7 @@ def execute(body: Mapping[str, Any]) -> Response:
 def status(ref: str) -> Response:
     """State of a task."""
     try:
-        task = the_core().look.get(the_caller(), ref)
+        task = the_core().tasks.look.get(the_caller(), ref)
     except TaskNotFound as error:
         raise LinkisError(NO_STATUS, http=404) from error
     return answer({"status": wire.status_word(task), **wire.ids(task, ref), **wire.waits(task)})
@@ -122,7 +122,7 @@ def progress(ref: str) -> Response:
 def progress_with_resource(ref: str) -> Response:
     """How far a task is, and what it uses."""
     task, data = _progress(ref)
-    look, caller = the_core().look, the_caller()
+    look, caller = the_core().tasks.look, the_caller()
     sample = look.resources(caller, task.id)
     recent = look.metrics(caller, task.id, sample.at - 1) if sample else ()
     cores, memory = _machine()
@@ -132,7 +132,7 @@ def progress_with_resource(ref: str) -> Response:
 
 def _progress(ref: str) -> tuple[Task, dict[str, Any]]:
     try:
-        report = the_core().look.progress(the_caller(), ref)
+        report = the_core().tasks.look.progress(the_caller(), ref)
     except TaskNotFound as error:
         raise LinkisError(NO_PROGRESS, http=404) from error
     return report.task, {**wire.progress(report), **wire.ids(report.task, ref)}
@@ -159,11 +159,11 @@ def log(ref: str) -> Response:
     size = min(ALL_LINES if size < 0 else size, MOST_LINES)
     core, caller = the_core(), the_caller()
     try:
-        task = core.look.get(caller, ref)
+        task = core.tasks.look.get(caller, ref)
     except TaskNotFound as error:
         raise LinkisError(NO_LOG.format(ref), http=404) from error
     try:
-        page = core.look.log_of(task, first, size, core.settings.limits.log_answer_bytes)
+        page = core.tasks.look.log_of(task, first, size, core.settings.limits.log_answer_bytes)
     except LogGone as error:
         raise LinkisError(LOG_IS_GONE, data=wire.ids(task, ref)) from error
     except OSError as error:
@@ -181,7 +181,7 @@ def log(ref: str) -> Response:
 def kill(ref: str) -> Response:
     """End a task, for ever. Its processes are gone when the answer comes, or 2 s later at most."""
     try:
-        task = the_core().steer.kill(the_caller(), ref)
+        task = the_core().tasks.steer.kill(the_caller(), ref)
     except TaskNotFound as error:
         raise LinkisError(NO_KILL, http=404) from error
     except TaskEnded as error:
@@ -212,7 +212,7 @@ def kill_jobs(body: Mapping[str, Any], ref: str) -> Response:
         raise LinkisError(f"At most {limit} jobs can be killed at once")
     faults = [_pair_fault(r, n) for r, n in zip(refs, numbers, strict=True)]
     good = list(dict.fromkeys(str(r) for r, fault in zip(refs, faults, strict=True) if fault is None))
-    done = dict(zip(good, the_core().steer.kill_many(the_caller(), good) if good else (), strict=True))
+    done = dict(zip(good, the_core().tasks.steer.kill_many(the_caller(), good) if good else (), strict=True))
     items = [
         _kill_item(str(r), done[str(r)]) if fault is None else _item(str(r), {"execID": str(r)}, fault, 1)
         for r, fault in zip(refs, faults, strict=True)
@@ -261,7 +261,7 @@ def _kill_item(ref: str, item: ActionItem) -> dict[str, Any]:
 def pause(ref: str) -> Response:
     """Stop a task, keeping the work done."""
     try:
-        task = the_core().steer.pause(the_caller(), ref)
+        task = the_core().tasks.steer.pause(the_caller(), ref)
     except TaskNotFound as error:
         raise LinkisError(NO_PAUSE.format(ref), http=404) from error
     except TaskEnded as error:
@@ -273,7 +273,7 @@ def pause(ref: str) -> Response:
 def resume(ref: str) -> Response:
     """Let a paused task go on."""
     try:
-        task = the_core().steer.resume(the_caller(), ref)
+        task = the_core().tasks.steer.resume(the_caller(), ref)
     except TaskNotFound as error:
         raise LinkisError(f"can not find the job of exexID :{ref} can not resume", http=404) from error
     except TaskEnded as error:

@@ -119,7 +119,7 @@ class Life:
             failed=self.failures.append,
             clock=clock,
         )
-        self.accept, self.look, self.steer = self.core.accept, self.core.look, self.core.steer
+        self.tasks = self.core.tasks
         self.over = False
 
     def start(self) -> Life:
@@ -152,10 +152,10 @@ class Life:
         self, executor: str = "echo", caller: Caller = ANN, params: dict[str, Any] | None = None, **more: Any
     ) -> Task:
         wanted = Submission(executor=executor, params=params or {}, **{"creator": "IDE", "door": "linkis", **more})
-        return self.accept.submit(caller, wanted)
+        return self.tasks.accept.submit(caller, wanted)
 
     def get(self, task: Task | int) -> Task:
-        return self.look.get(Caller(name="root", admin=True), task if isinstance(task, int) else task.id)
+        return self.tasks.look.get(Caller(name="root", admin=True), task if isinstance(task, int) else task.id)
 
     def state(self, task: Task | int) -> State:
         return self.get(task).state
@@ -196,7 +196,7 @@ class Life:
         )
 
     def log(self, task: Task, from_line: int = 0, limit: int = 10_000) -> list[str]:
-        return list(self.look.log(ANN, task.id, from_line, limit).lines)
+        return list(self.tasks.look.log(ANN, task.id, from_line, limit).lines)
 
     def texts(self, task: Task) -> list[str]:
         """The log's lines without their heads."""
@@ -204,7 +204,7 @@ class Life:
 
     def history(self, task: Task | int) -> list[str]:
         task_id = task if isinstance(task, int) else task.id
-        return [record.state.value for record in self.look.history(Caller(name="root", admin=True), task_id)]
+        return [record.state.value for record in self.tasks.look.history(Caller(name="root", admin=True), task_id)]
 
 
 @pytest.fixture

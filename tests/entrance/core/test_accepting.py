@@ -27,11 +27,11 @@ def test_a_task_goes_from_submission_to_its_end(life: Any) -> None:
     assert (running.state, running.attempt) == (State.RUNNING, 1) and running.started_at is not None
     life.launcher.sink.log(key, b"2023-11-14 22:13:20.000 INFO line 1\n")
     life.step(key, 1, 4)
-    assert life.look.progress(ANN, task.id).fraction == 0.25
+    assert life.tasks.look.progress(ANN, task.id).fraction == 0.25
     life.launcher.end(key, rows=[["done"]])
     assert life.state(task) is State.SUCCEEDED
-    assert life.look.progress(ANN, task.exec_id).fraction == 1.0
-    page = life.look.result(ANN, task.uuid)
+    assert life.tasks.look.progress(ANN, task.exec_id).fraction == 1.0
+    page = life.tasks.look.result(ANN, task.uuid)
     assert ([c.name for c in page.columns], page.rows, page.total) == (["message"], [["done"]], 1)
     assert life.history(task) == ["created", "queued", "running", "succeeded"]
     assert [x.split(" ", 1)[1][:22] for x in life.texts(task)] == [
@@ -48,7 +48,7 @@ def test_a_task_goes_from_submission_to_its_end(life: Any) -> None:
 def test_a_success_without_rows_has_one_row_ok(life: Any) -> None:
     task = life.submit()
     life.launcher.end(life.started(task))
-    assert life.look.result(ANN, task.id).rows == [["ok"]]
+    assert life.tasks.look.result(ANN, task.id).rows == [["ok"]]
 
 
 def test_a_failed_task_says_why_everywhere(life: Any) -> None:
@@ -56,9 +56,9 @@ def test_a_failed_task_says_why_everywhere(life: Any) -> None:
     life.launcher.end(life.started(task), Ending.FAILED, reason="no such file")
     ended = life.get(task)
     assert (ended.state, ended.reason) == (State.FAILED, "no such file")
-    assert life.look.result(ANN, task.id).total == 0
+    assert life.tasks.look.result(ANN, task.id).total == 0
     assert life.texts(task)[-1] == "ERROR Sorry, your job executed failed with reason: no such file"
-    (attempt,) = life.look.attempts(ANN, task.id)
+    (attempt,) = life.tasks.look.attempts(ANN, task.id)
     assert (attempt.ending, attempt.reason) == ("failed", "no such file")
 
 
@@ -68,7 +68,7 @@ def test_what_cannot_be_run_is_refused_before_anything_is_stored(life: Any) -> N
     with pytest.raises(InvalidParams) as caught:
         life.submit(params={"seconds": -1, "colour": "red"})
     assert {f.path for f in caught.value.faults} == {"seconds", "colour"}
-    assert life.look.page(ROOT, Filter(all_users=True)).total == 0
+    assert life.tasks.look.page(ROOT, Filter(all_users=True)).total == 0
 
 
 def test_the_same_key_submitted_by_many_at_once_is_one_task(life: Any) -> None:
@@ -79,7 +79,7 @@ def test_the_same_key_submitted_by_many_at_once_is_one_task(life: Any) -> None:
     for thread in threads:
         thread.join()
     assert len(got) == 8 and len(set(got)) == 1
-    assert life.look.page(ANN, Filter()).total == 1
+    assert life.tasks.look.page(ANN, Filter()).total == 1
     assert life.submit(caller=BOB, idempotency_key="k").id not in got
 
 
@@ -91,7 +91,7 @@ def test_a_full_waiting_room_refuses_and_takes_again_when_there_is_room(lives: C
     with pytest.raises(QueueFull):
         life.submit()
     assert life.submit(caller=BOB).id
-    life.steer.kill(ANN, waiting[0].id)
+    life.tasks.steer.kill(ANN, waiting[0].id)
     assert life.submit().state is State.QUEUED
 
 
@@ -118,7 +118,7 @@ def test_a_repeat_gets_the_first_answer_also_while_nothing_new_is_taken(lives: C
     assert len(got) == 8 and len(set(got)) == 1
     with pytest.raises(QueueFull):
         life.submit(idempotency_key="another")
-    life.accept.set_online(False)
+    life.tasks.accept.set_online(False)
     assert life.submit(idempotency_key="k").id == got[0]
     with pytest.raises(Draining):
         life.submit(idempotency_key="another")
@@ -129,12 +129,12 @@ def test_a_task_whose_client_has_gone_is_cancelled_where_that_is_wished(lives: C
     gone, asked, paused = (life.submit(creator="LINKISCLI") for _ in range(3))
     other = life.submit(creator="LINKISCLIASYNC")
     child = life.child(life.started(gone), "a")
-    life.steer.pause(ANN, paused.id)
+    life.tasks.steer.pause(ANN, paused.id)
     key = life.started(child)
     deadline = time.monotonic() + 3
 
     def dropped() -> bool:
-        life.look.get(ANN, asked.id)
+        life.tasks.look.get(ANN, asked.id)
         return key in life.launcher.killed and time.monotonic() > deadline - 1
 
     wait_until(dropped, 6)
@@ -148,11 +148,11 @@ def test_a_task_whose_client_has_gone_is_cancelled_where_that_is_wished(lives: C
 def test_a_service_that_is_offline_takes_nothing_and_goes_on_with_what_it_has(life: Any) -> None:
     running = life.submit()
     key = life.started(running)
-    life.accept.set_online(False)
+    life.tasks.accept.set_online(False)
     with pytest.raises(Draining):
         life.submit()
     life.launcher.end(key)
-    life.accept.set_online(True)
+    life.tasks.accept.set_online(True)
     life.started(life.submit())
 
 
@@ -160,7 +160,7 @@ def test_nothing_starts_and_no_core_burns_while_the_service_is_offline(lives: Ca
     life = lives(**{"scheduler.ageing_seconds": 1, "scheduler.running_per_group": 1})
     life.started(life.submit())
     waiting = life.submit()
-    life.accept.set_online(False)
+    life.tasks.accept.set_online(False)
     life.advance(10_000)  # a rise is long due
     rounds = 0
     fire = life.core.dispatcher._fire

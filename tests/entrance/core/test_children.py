@@ -67,7 +67,7 @@ def test_a_parent_that_ends_by_itself_takes_its_children_along(lives: Any, end: 
     key = life.started(parent)
     running, below = life.child(key, "a"), life.child(life.started(life.child(key, "b")), "c")
     queued = life.child(key, "d", executor="echo")
-    life.steer.pause(ANN, queued)
+    life.tasks.steer.pause(ANN, queued)
     keys = [life.started(running), life.started(below)]
     if end == "failed":
         life.launcher.end(key, Ending.FAILED, reason="no such file")
@@ -98,7 +98,7 @@ def test_an_error_that_may_pass_leaves_the_children_to_the_next_attempt(life: An
 
 def test_children_are_listed_oldest_first_page_by_page(family: Any) -> None:
     life, parent, (a, b) = family
-    pages = [life.look.children(ANN, parent.id, offset, 1) for offset in (0, 1, 2)]
+    pages = [life.tasks.look.children(ANN, parent.id, offset, 1) for offset in (0, 1, 2)]
     assert [[task.id for task in page.tasks] for page in pages] == [[a], [b], []]
     assert [page.total for page in pages] == [2, 2, 2]
 
@@ -117,32 +117,32 @@ def test_children_inherit_user_creator_priority_and_retries(life: Any) -> None:
 
 def test_a_kill_of_a_parent_that_waits_cancels_it_and_its_children(family: Any) -> None:
     life, parent, children = family
-    assert life.steer.kill(_ann(life), parent.id).state is State.CANCELLED
+    assert life.tasks.steer.kill(_ann(life), parent.id).state is State.CANCELLED
     assert [life.state(x) for x in (parent, *children)] == [State.CANCELLED] * 3
     assert {k.task_id for k in life.launcher.killed} == set(children)
 
 
 def test_a_bulk_kill_of_parent_and_children_cancels_all(family: Any) -> None:
     life, parent, children = family
-    items = life.steer.kill_many(_ann(life), [*children, parent.id])
+    items = life.tasks.steer.kill_many(_ann(life), [*children, parent.id])
     assert [item.error for item in items] == [None] * 3
     assert [life.state(x) for x in (parent, *children)] == [State.CANCELLED] * 3
 
 
 def test_a_killed_child_is_a_failed_one_for_its_parent(family: Any) -> None:
     life, parent, (a, b) = family
-    life.steer.kill(_ann(life), a)
+    life.tasks.steer.kill(_ann(life), a)
     life.launcher.end(life.started(b))
     assert life.get(parent).reason == f"1 of 2 children failed: task {a}: killed by ann"
 
 
 def test_pause_and_resume_of_a_parent_reach_its_children(family: Any) -> None:
     life, parent, children = family
-    life.steer.pause(_ann(life), parent.id)
+    life.tasks.steer.pause(_ann(life), parent.id)
     for child in children:
         life.until(child, State.PAUSED)
     assert life.state(parent) is State.PAUSED
-    assert life.steer.resume(_ann(life), parent.id).state is State.RUNNING
+    assert life.tasks.steer.resume(_ann(life), parent.id).state is State.RUNNING
     for child in children:
         life.launcher.end(life.started(child, 2))
     assert life.state(parent) is State.SUCCEEDED
@@ -161,28 +161,28 @@ def test_a_resume_of_a_parent_starts_no_child_that_is_not_ready(lives: Any) -> N
     key = life.started(parent)
     hooks.now = True
     child = life.child(key, "a")
-    life.steer.resume(_ann(life), parent.id)
+    life.tasks.steer.resume(_ann(life), parent.id)
     assert life.state(child) is State.CREATED
-    life.steer.pause(_ann(life), parent.id)
-    life.steer.resume(_ann(life), parent.id)
+    life.tasks.steer.pause(_ann(life), parent.id)
+    life.tasks.steer.resume(_ann(life), parent.id)
     assert life.state(child) is State.CREATED
-    life.steer.resume(_ann(life), child)
+    life.tasks.steer.resume(_ann(life), child)
     life.started(child)
 
 
 def test_a_paused_parent_whose_children_were_all_killed_ends_when_it_is_resumed(family: Any) -> None:
     life, parent, children = family
-    life.steer.pause(_ann(life), parent.id)
+    life.tasks.steer.pause(_ann(life), parent.id)
     for child in children:
-        life.steer.kill(_ann(life), child)
+        life.tasks.steer.kill(_ann(life), child)
     assert life.state(parent) is State.PAUSED
-    life.steer.resume(_ann(life), parent.id)
+    life.tasks.steer.resume(_ann(life), parent.id)
     assert life.state(parent) is State.FAILED
 
 
 def test_the_priority_of_a_parent_reaches_its_children(family: Any) -> None:
     life, parent, children = family
-    life.steer.set_priority(_ann(life), parent.id, 400)
+    life.tasks.steer.set_priority(_ann(life), parent.id, 400)
     assert [life.get(x).priority for x in (parent, *children)] == [400] * 3
 
 
@@ -190,14 +190,14 @@ def test_a_child_asked_for_while_its_parent_is_asked_to_pause_is_paused(life: An
     life.launcher.stubborn = True
     parent = life.submit()
     key = life.started(parent)
-    life.steer.pause(_ann(life), parent.id)
+    life.tasks.steer.pause(_ann(life), parent.id)
     assert life.state(life.child(key, "a")) is State.PAUSED
 
 
 def test_a_fenced_attempt_gets_no_children(life: Any) -> None:
     parent = life.submit()
     key = life.started(parent)
-    life.steer.kill(_ann(life), parent.id)
+    life.tasks.steer.kill(_ann(life), parent.id)
     with pytest.raises(Refused):
         life.child(key, "a")
 
@@ -220,7 +220,7 @@ def test_no_child_escapes_the_kill_of_its_parent(life: Any) -> None:
         thread.start()
         while len(accepted) < 3:
             pass
-        life.steer.kill(_ann(life), parent.id)
+        life.tasks.steer.kill(_ann(life), parent.id)
         thread.join()
         assert [x for x in accepted if life.state(x) is not State.CANCELLED] == []
 
@@ -243,7 +243,7 @@ def test_the_progress_of_a_parent_sums_up_its_children_in_whatever_state(life: A
     parent = life.submit()
     key = life.started(parent)
     done, half, waiting = (life.child(key, name) for name in ("done", "half", "waiting"))
-    life.steer.pause(ANN, waiting)
+    life.tasks.steer.pause(ANN, waiting)
     sink = life.launcher.sink
     sink.step(life.started(done), Progress(done=1, total=4, bytes_done=70, bytes_total=70), None)
     life.launcher.end(life.started(done))
@@ -253,11 +253,11 @@ def test_the_progress_of_a_parent_sums_up_its_children_in_whatever_state(life: A
         None,
     )
     sink.step(key, Progress(done=2, total=4, bytes_done=100, bytes_total=200), None)
-    told = life.look.progress(ANN, parent.id)
+    told = life.tasks.look.progress(ANN, parent.id)
     assert told.fraction == pytest.approx((0.5 + 1 + 0.5 + 0) / 4)
     assert (told.progress.bytes_done, told.progress.bytes_total) == (175, 280)
     assert [stage.name for stage in told.progress.stages] == ["pack"]
-    life.steer.pause(ANN, half)
+    life.tasks.steer.pause(ANN, half)
     life.until(half, State.PAUSED)
-    again = life.look.progress(ANN, parent.id)
+    again = life.tasks.look.progress(ANN, parent.id)
     assert again.fraction == told.fraction and again.progress.bytes_done == 175

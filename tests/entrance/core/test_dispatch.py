@@ -36,7 +36,7 @@ def test_errors_that_may_pass_are_tried_again_on_the_ladder_and_then_fail(lives:
         life.started(task, number + 1)
     life.launcher.end(life.started(task, 3), Ending.DIED, reason="the process was killed by signal 9 (SIGKILL)")
     assert life.get(task).reason == "the process was killed by signal 9 (SIGKILL)"
-    assert [a.ending for a in life.look.attempts(ANN, task.id)] == ["failed", "failed", "died"]
+    assert [a.ending for a in life.tasks.look.attempts(ANN, task.id)] == ["failed", "failed", "died"]
     assert any("attempt 2 of 2, next try in 30 s. Reason: no answer" in x for x in life.texts(task))
 
 
@@ -69,8 +69,8 @@ def test_a_kill_and_a_resume_end_the_wait_for_a_retry(life: Any) -> None:
     one, two = life.submit(), life.submit()
     for task in (one, two):
         life.launcher.end(life.started(task), Ending.FAILED, reason="no answer", may_pass=True)
-    assert life.steer.kill(ANN, one.id).state is State.CANCELLED
-    life.steer.resume(ANN, two.id)
+    assert life.tasks.steer.kill(ANN, one.id).state is State.CANCELLED
+    life.tasks.steer.resume(ANN, two.id)
     life.started(two, 2)
     life.advance(600_000)
     assert life.state(one) is State.CANCELLED
@@ -95,11 +95,11 @@ def test_tasks_wait_without_attempts_for_a_launcher_that_is_out_of_order(life: A
     child = life.child(life.started(other), "one", executor="sleep")
     waiting = life.get(task)
     assert (waiting.state, waiting.attempt, waiting.reason) == (State.QUEUED, 0, "waits: the fork server is broken")
-    assert life.look.page(ANN, Filter(ids=[task.id])).tasks[0].reason == waiting.reason
-    assert [(c.id, c.reason) for c in life.look.children(ANN, other.id).tasks] == [(child, waiting.reason)]
-    assert life.look.queue().held == life.launcher.out_of_order
-    assert life.steer.pause(ANN, task.id).state is State.PAUSED
-    assert life.steer.resume(ANN, task.id).state is State.QUEUED
+    assert life.tasks.look.page(ANN, Filter(ids=[task.id])).tasks[0].reason == waiting.reason
+    assert [(c.id, c.reason) for c in life.tasks.look.children(ANN, other.id).tasks] == [(child, waiting.reason)]
+    assert life.tasks.look.queue().held == life.launcher.out_of_order
+    assert life.tasks.steer.pause(ANN, task.id).state is State.PAUSED
+    assert life.tasks.steer.resume(ANN, task.id).state is State.QUEUED
 
     life.launcher.out_of_order = {}
     life.launcher.sink.ability_changed()
@@ -129,10 +129,10 @@ def test_the_clock_of_a_limit_stands_still_while_the_task_is_paused(life: Any) -
     task = life.submit(running_timeout_s=60)
     life.started(task)
     life.advance(50_000)
-    life.steer.pause(ANN, task.id)
+    life.tasks.steer.pause(ANN, task.id)
     life.until(task, State.PAUSED)
     life.advance(3_600_000)
-    life.steer.resume(ANN, task.id)
+    life.tasks.steer.resume(ANN, task.id)
     life.started(task, 2)
     life.times_out_after(task, 10_000)
 
@@ -142,8 +142,8 @@ def test_a_task_that_waits_too_long_ends_as_timed_out(lives: Callable[..., Any])
     life.started(life.submit())
     task, paused = life.submit(queuing_timeout_s=60), life.submit(queuing_timeout_s=60)
     life.advance(50_000)
-    life.steer.pause(ANN, paused.id)
-    life.steer.resume(ANN, paused.id)
+    life.tasks.steer.pause(ANN, paused.id)
+    life.tasks.steer.resume(ANN, paused.id)
     life.advance(10_000)
     assert life.until(task, State.TIMED_OUT).reason == "timed out after 60 s"
     assert life.state(paused) is State.QUEUED
@@ -182,9 +182,9 @@ def test_a_limit_on_waiting_does_not_touch_a_task_that_has_run(life: Any) -> Non
 def test_a_task_that_waits_to_be_ready_is_not_queued_until_it_is(life: Any) -> None:
     task = life.submit(wait_for_ready=True)
     assert task.state is State.CREATED
-    assert life.steer.pause(ANN, task.id).state is State.PAUSED
-    assert life.steer.resume(ANN, task.id).state is State.CREATED
-    life.steer.make_ready(task.id)
+    assert life.tasks.steer.pause(ANN, task.id).state is State.PAUSED
+    assert life.tasks.steer.resume(ANN, task.id).state is State.CREATED
+    life.tasks.steer.make_ready(task.id)
     life.started(task)
     assert life.history(task) == ["created", "paused", "created", "queued", "running"]
 
@@ -194,7 +194,7 @@ def killed_but_alive(life: Any, job_id: int) -> AttemptKey:
     old = life.submit(job_id=job_id)
     key = life.started(old)
     life.launcher._stop = lambda keys: None
-    life.steer.kill(ANN, old.id)
+    life.tasks.steer.kill(ANN, old.id)
     return key
 
 
@@ -203,7 +203,7 @@ def test_a_jobs_new_task_waits_for_the_processes_of_the_old_one(life: Any) -> No
     new, other = life.submit(job_id=7), life.submit(job_id=8)
     life.launcher.end(life.started(other))
     assert life.state(new) is State.QUEUED and new.id not in life.core.scheduler.waiting
-    life.steer.set_priority(ANN, new.id, 400)
+    life.tasks.steer.set_priority(ANN, new.id, 400)
     life.launcher.end(key, Ending.STOPPED)
     again = life.started(new)
     assert life.core.scheduler.running[new.id].priority == 400
@@ -213,7 +213,7 @@ def test_a_jobs_new_task_waits_for_the_processes_of_the_old_one(life: Any) -> No
 def test_a_deferred_task_that_was_killed_meanwhile_does_not_start(life: Any) -> None:
     key = killed_but_alive(life, 7)
     new = life.submit(job_id=7)
-    life.steer.kill(ANN, new.id)
+    life.tasks.steer.kill(ANN, new.id)
     last = life.submit(job_id=7)
     life.launcher.end(key, Ending.STOPPED)
     life.launcher.end(life.started(last))
@@ -224,8 +224,8 @@ def test_a_deferred_task_that_was_killed_meanwhile_does_not_start(life: Any) -> 
 def test_a_deferred_task_that_was_paused_and_resumed_starts_once(life: Any) -> None:
     key = killed_but_alive(life, 7)
     new = life.submit(job_id=7)
-    life.steer.pause(ANN, new.id)
-    life.steer.resume(ANN, new.id)
+    life.tasks.steer.pause(ANN, new.id)
+    life.tasks.steer.resume(ANN, new.id)
     life.launcher.end(key, Ending.STOPPED)
     life.launcher.end(life.started(new))
     assert life.state(new) is State.SUCCEEDED and life.core.scheduler.waiting == {}

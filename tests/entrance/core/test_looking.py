@@ -24,26 +24,26 @@ def test_what_reads_many_rows_does_not_hold_up_others(life: Any, monkeypatch: py
             return pool.submit(lambda: (seen.append(threading.get_ident()), function(*arguments))[1]).result()
 
     task = life.submit()
-    monkeypatch.setattr(life.look, "_offload", elsewhere)
-    assert life.look.page(ANN, Filter(text="IDE")).total == 1
-    assert life.steer.act(ANN, "kill", Filter(), dry_run=True) == (1, ())
-    assert sum(life.look.counts().values()) == 1 and life.state(task)
+    monkeypatch.setattr(life.tasks.look, "_offload", elsewhere)
+    assert life.tasks.look.page(ANN, Filter(text="IDE")).total == 1
+    assert life.tasks.steer.act(ANN, "kill", Filter(), dry_run=True) == (1, ())
+    assert sum(life.tasks.look.counts().values()) == 1 and life.state(task)
     assert len(seen) == 3 and here not in seen
 
 
 def test_everybody_sees_their_own_and_administrators_all(life: Any) -> None:
     mine, theirs = life.submit(), life.submit(caller=BOB, execute_user="ann")
     hers = life.submit(caller=BOB)
-    assert [t.id for t in life.look.page(ANN, Filter(all_users=True)).tasks] == [mine.id]
-    assert life.look.page(ROOT, Filter(all_users=True)).total == 3
-    assert life.look.page(ROOT, Filter(all_users=True, user="bob")).total == 2
-    assert life.look.get(ANN, theirs.id).id == theirs.id
+    assert [t.id for t in life.tasks.look.page(ANN, Filter(all_users=True)).tasks] == [mine.id]
+    assert life.tasks.look.page(ROOT, Filter(all_users=True)).total == 3
+    assert life.tasks.look.page(ROOT, Filter(all_users=True, user="bob")).total == 2
+    assert life.tasks.look.get(ANN, theirs.id).id == theirs.id
     for ref in (hers.id, hers.exec_id, hers.uuid, hers.uuid.upper()):
         with pytest.raises(Forbidden, match="belongs to bob"):
-            life.look.log(ANN, ref, 0, 10)
+            life.tasks.look.log(ANN, ref, 0, 10)
     for ref in (0, -1, "x", "99", "exec_id", hers.exec_id + "9", "00000000-0000-0000-0000-000000000000"):
         with pytest.raises(TaskNotFound):
-            life.look.get(ROOT, ref)
+            life.tasks.look.get(ROOT, ref)
 
 
 def test_filters_combine(life: Any) -> None:
@@ -53,7 +53,7 @@ def test_filters_combine(life: Any) -> None:
     child = life.child(parent_key, "a")
 
     def ids(**more: Any) -> list[int]:
-        return [t.id for t in life.look.page(ANN, Filter(**more)).tasks]
+        return [t.id for t in life.tasks.look.page(ANN, Filter(**more)).tasks]
 
     assert ids() == [child, two.id, one.id]
     assert ids(top_level=True) == [two.id, one.id]
@@ -68,13 +68,13 @@ def test_progress_never_falls_within_an_attempt_and_is_one_only_for_a_success(li
     task = life.submit()
     key = life.started(task)
     life.step(key, 9, 10)
-    assert life.look.progress(ANN, task.id).fraction == 0.9
+    assert life.tasks.look.progress(ANN, task.id).fraction == 0.9
     life.step(key, 5, 10)
-    assert life.look.progress(ANN, task.id).fraction == 0.9
+    assert life.tasks.look.progress(ANN, task.id).fraction == 0.9
     life.step(key, 10, 10)
-    assert life.look.progress(ANN, task.id).fraction < 1
+    assert life.tasks.look.progress(ANN, task.id).fraction < 1
     life.launcher.end(key, Ending.FAILED, reason="at the end")
-    assert life.look.progress(ANN, task.id).fraction < 1
+    assert life.tasks.look.progress(ANN, task.id).fraction < 1
 
 
 def test_who_watches_hears_of_every_change(life: Any) -> None:

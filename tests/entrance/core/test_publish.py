@@ -136,7 +136,7 @@ def test_rows_of_a_fenced_attempt_are_never_stored(life: Any) -> None:
     task = life.submit()
     key = life.started(task)
     give(life, key, 1, [(1, 1, 10)])
-    life.steer.kill(ANN, task.id)
+    life.tasks.steer.kill(ANN, task.id)
     with pytest.raises(Refused):
         life.step(key, 1, 9, b"one")
     life.launcher.end(key)
@@ -227,7 +227,7 @@ def test_a_full_disk_holds_the_end_of_an_attempt_back_until_there_is_room(life: 
     assert life.state(task) is State.RUNNING
     wait_until(lambda: limit(1 << 30), what="there is room")
     ended.join(10)
-    assert life.state(task) is State.SUCCEEDED and life.look.result(ANN, task.id).rows == big
+    assert life.state(task) is State.SUCCEEDED and life.tasks.look.result(ANN, task.id).rows == big
     assert life.texts(task)[-1] == "INFO Congratulations. Your job completed with status Success."
 
 
@@ -328,7 +328,7 @@ def test_a_published_file_has_its_final_name_and_its_row(life: Any, out: Path) -
 
 def test_a_kill_before_the_commit_finds_nothing_published_and_leaves_nothing(life: Any, out: Path) -> None:
     pack = Pack(life, out)
-    life.steer.kill(ANN, pack.task.id)
+    life.tasks.steer.kill(ANN, pack.task.id)
     with pytest.raises(Refused):
         pack.publish()
     wait_until(lambda: life.core.intake.live == {})
@@ -339,7 +339,7 @@ def test_a_kill_before_the_commit_finds_nothing_published_and_leaves_nothing(lif
 def test_a_kill_after_the_commit_finds_a_whole_recorded_file(life: Any, out: Path) -> None:
     pack = Pack(life, out)
     pack.publish()
-    life.steer.kill(ANN, pack.task.id)
+    life.tasks.steer.kill(ANN, pack.task.id)
     life.core.janitor.sweep(lambda: set())
     assert pack.final.exists() and rows(life) == [(7, 1, 1)]
 
@@ -359,10 +359,10 @@ def test_what_earlier_attempts_left_goes_with_the_success_of_one_that_makes_noth
 
 def test_a_kill_while_no_attempt_runs_leaves_nothing(life: Any, out: Path) -> None:
     pack = Pack(life, out)
-    life.steer.pause(ANN, pack.task.id)
+    life.tasks.steer.pause(ANN, pack.task.id)
     life.until(pack.task, State.PAUSED)
     assert pack.temporary.exists()
-    life.steer.kill(ANN, pack.task.id)
+    life.tasks.steer.kill(ANN, pack.task.id)
     wait_until(lambda: list(out.iterdir()) == [])
     wait_until(lambda: owned(life, pack.task) == [])
 
@@ -372,7 +372,7 @@ def test_a_file_on_its_way_to_its_final_name_is_no_leftover(life: Any, out: Path
     pack = Pack(life, out)
 
     def rename(offload: Any, pairs: Any) -> dict[int, str]:
-        life.steer.kill(ANN, pack.task.id)
+        life.tasks.steer.kill(ANN, pack.task.id)
         life.core.janitor.sweep(lambda: set())
         life.core.janitor.release(pack.task.id)
         return carry_out_pairs(offload, pairs)
@@ -406,7 +406,7 @@ def test_rows_are_read_before_the_work_folder_goes(life: Any, monkeypatch: pytes
 def test_what_a_dead_attempt_owned_stays_while_its_processes_may_live(life: Any, out: Path) -> None:
     pack = Pack(life, out)
     life.launcher._stop = lambda keys: None  # the kill does not reach them
-    life.steer.kill(ANN, pack.task.id)
+    life.tasks.steer.kill(ANN, pack.task.id)
     life.core.janitor.sweep(life.core._running)
     assert pack.temporary.exists()
     life.launcher.end(pack.key, Ending.STOPPED)
@@ -569,7 +569,7 @@ def test_the_leftovers_of_a_crashed_attempt_stay_for_the_next_one_and_go_with_th
     life = lives()
     life.core.janitor.sweep(lambda: set())
     assert pack.temporary.exists()  # the next attempt goes on with it
-    life.steer.kill(ANN, pack.task.id)
+    life.tasks.steer.kill(ANN, pack.task.id)
     life.core.janitor.sweep(lambda: set())
     assert not pack.temporary.exists()
 
@@ -581,7 +581,7 @@ def test_retention_forgets_tasks_with_their_logs(lives: Callable[..., Any]) -> N
     clock: ManualClock = life.clock
     clock.advance(86_400_000 + 1)
     life.core.janitor.sweep(lambda: set())
-    assert life.look.result(ANN, task.id).total == 0
+    assert life.tasks.look.result(ANN, task.id).total == 0
     with pytest.raises(Exception, match="removed by retention"):
         life.log(task)
     clock.advance(86_400_000)

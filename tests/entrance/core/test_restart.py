@@ -40,7 +40,7 @@ def test_running_tasks_run_again_from_their_checkpoint(lives: Callable[..., Any]
     life.launcher.end(again)
     ended = life.get(task)
     assert (ended.state, ended.errors, ended.attempt) == (State.SUCCEEDED, 0, 2)
-    assert [a.ending for a in life.look.attempts(ANN, task.id)] == [
+    assert [a.ending for a in life.tasks.look.attempts(ANN, task.id)] == [
         {"stop": "stopped", "crash": "lost"}[how],
         "succeeded",
     ]
@@ -68,12 +68,12 @@ def test_every_state_is_taken_up_as_it_was(lives: Callable[..., Any]) -> None:
     created, paused, retrying, asked = life.submit(wait_for_ready=True), *[life.submit() for _ in range(3)]
     ended = life.submit()
     life.launcher.end(life.started(ended), Ending.FAILED, reason="so")
-    life.steer.pause(ANN, paused.id)
+    life.tasks.steer.pause(ANN, paused.id)
     life.until(paused, State.PAUSED)
     life.launcher.end(life.started(retrying), Ending.FAILED, reason="no answer", may_pass=True)
     life.launcher.stubborn = True
     life.started(asked)
-    life.steer.pause(ANN, asked.id)
+    life.tasks.steer.pause(ANN, asked.id)
     log = life.log(ended)
     life.crash()
     life = lives()
@@ -108,14 +108,14 @@ def test_a_time_limit_does_not_count_the_time_in_which_no_service_ran(lives: Cal
     life.advance(50_000)
     life.step(key, 1, 2)
     life.core.intake.flush()
-    wait_until(lambda: life.look.progress(ANN, task.id).progress.done == 1)
+    wait_until(lambda: life.tasks.look.progress(ANN, task.id).progress.done == 1)
     life.core.writer.call(lambda tx: None)
     life.crash()
     life.clock.advance(7_200_000)
     life = lives()
     life.started(task, 2)
     life.times_out_after(task, 10_000)
-    assert [a.ended_at - a.started_at for a in life.look.attempts(ANN, task.id)] == [50_000, 10_000]
+    assert [a.ended_at - a.started_at for a in life.tasks.look.attempts(ANN, task.id)] == [50_000, 10_000]
 
 
 def test_time_limits_count_over_attempts_and_restarts(lives: Callable[..., Any]) -> None:
@@ -214,7 +214,7 @@ def test_a_service_that_stops_steers_nothing_more(lives: Callable[..., Any]) -> 
     task = life.submit(wait_for_ready=True)
     life.stop()
     with pytest.raises(Closing):
-        life.steer.kill(ANN, task.id)
+        life.tasks.steer.kill(ANN, task.id)
     with pytest.raises(EntranceError):
         life.submit()
 
@@ -238,21 +238,23 @@ def test_tasks_survive_many_crashes_and_each_ends_once(lives: Callable[..., Any]
     life = lives()
     tasks = [life.submit(max_retries=1) for _ in range(30)]
     for _ in range(4):
-        wait_until(lambda life=life: life.launcher.alive or not life.look.counts().get(State.QUEUED), what="something runs")
+        wait_until(
+            lambda life=life: life.launcher.alive or not life.tasks.look.counts().get(State.QUEUED), what="something runs"
+        )
         for _ in range(8):
             for key in chance.sample(sorted(life.launcher.alive), min(3, len(life.launcher.alive))):
                 ending = chance.choice([Ending.SUCCEEDED, Ending.FAILED, Ending.LOST, Ending.DIED])
                 life.launcher.end(key, ending, reason="so", may_pass=chance.random() < 0.5)
             task = chance.choice(tasks)
             with suppress(EntranceError):
-                chance.choice([life.steer.pause, life.steer.resume, life.steer.kill])(ANN, task.id)
+                chance.choice([life.tasks.steer.pause, life.tasks.steer.resume, life.tasks.steer.kill])(ANN, task.id)
             life.advance(chance.randrange(10_000))
         life.crash()
         life = lives()
     deadline = 200
     while any(not life.state(t).final for t in tasks) and deadline:
         deadline -= 1
-        life.steer.act(ANN, "resume", [t.id for t in tasks if not life.state(t).final])
+        life.tasks.steer.act(ANN, "resume", [t.id for t in tasks if not life.state(t).final])
         for key in list(life.launcher.alive):
             life.launcher.end(key)
         life.advance(60_000)

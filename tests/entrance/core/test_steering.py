@@ -24,16 +24,16 @@ def test_a_kill_of_a_queued_task_is_final_at_once(lives: Callable[..., Any]) -> 
     life = lives(**{"scheduler.running_per_group": 1})
     life.started(life.submit())
     task = life.submit()
-    assert life.steer.kill(ANN, task.id).state is State.CANCELLED
+    assert life.tasks.steer.kill(ANN, task.id).state is State.CANCELLED
     assert life.core.scheduler.waiting == {}
     assert life.texts(task)[-2:] == ["ERROR Job is killed by user!", f"INFO Job {task.id} was kill by user successfully"]
-    assert life.steer.kill(ANN, task.id).state is State.CANCELLED
+    assert life.tasks.steer.kill(ANN, task.id).state is State.CANCELLED
 
 
 def test_nothing_of_a_killed_attempt_counts_any_more(life: Any) -> None:
     task = life.submit()
     key = life.started(task)
-    life.steer.kill(ANN, task.id)
+    life.tasks.steer.kill(ANN, task.id)
     assert life.launcher.killed == [key]
     before = life.log(task)
     sink = life.launcher.sink
@@ -50,7 +50,7 @@ def test_nothing_of_a_killed_attempt_counts_any_more(life: Any) -> None:
             call()
     life.launcher.end(key, rows=[["late"]])
     assert life.state(task) is State.CANCELLED
-    assert life.look.result(ANN, task.id).total == 0 and life.log(task) == before
+    assert life.tasks.look.result(ANN, task.id).total == 0 and life.log(task) == before
     assert life.history(task).count("cancelled") == 1
     wait_until(lambda: life.core.scheduler.used == 0)
 
@@ -62,7 +62,7 @@ def test_kill_against_success_one_wins_and_the_log_has_one_last_line(life: Any) 
         ends = threading.Thread(target=life.launcher.end, args=(key,))
         ends.start()
         try:
-            life.steer.kill(ANN, task.id)
+            life.tasks.steer.kill(ANN, task.id)
             won = State.CANCELLED
         except TaskEnded:
             won = State.SUCCEEDED
@@ -77,7 +77,7 @@ def test_two_kills_at_once_are_both_true(life: Any) -> None:
     task = life.submit()
     life.started(task)
     states: list[State] = []
-    threads = [threading.Thread(target=lambda: states.append(life.steer.kill(ANN, task.id).state)) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: states.append(life.tasks.steer.kill(ANN, task.id).state)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -89,7 +89,9 @@ def test_a_second_kill_answers_no_sooner_than_the_first(life: Any) -> None:
     key = life.started(life.submit())
     life.launcher.deaf = threading.Event()  # its processes take their time
     answers: list[str] = []
-    threads = [threading.Thread(target=lambda: answers.append(life.steer.kill(ANN, key.task_id).state)) for _ in range(2)]
+    threads = [
+        threading.Thread(target=lambda: answers.append(life.tasks.steer.kill(ANN, key.task_id).state)) for _ in range(2)
+    ]
     threads[0].start()
     wait_until(lambda: life.state(key.task_id) is State.CANCELLED)
     threads[1].start()
@@ -104,7 +106,7 @@ def test_a_second_kill_answers_no_sooner_than_the_first(life: Any) -> None:
 def test_a_kill_of_an_ended_task_is_refused(life: Any) -> None:
     task = life.submit()
     life.launcher.end(life.started(task))
-    for verb in (life.steer.kill, life.steer.pause, life.steer.resume):
+    for verb in (life.tasks.steer.kill, life.tasks.steer.pause, life.tasks.steer.resume):
         with pytest.raises(TaskEnded):
             verb(ANN, task.id)
     assert life.state(task) is State.SUCCEEDED
@@ -117,11 +119,11 @@ def test_a_paused_task_goes_on_from_its_checkpoint(life: Any) -> None:
     task = life.submit()
     key = life.started(task)
     life.step(key, 3, 10, b"three")
-    life.steer.pause(ANN, task.id)
+    life.tasks.steer.pause(ANN, task.id)
     life.until(task, State.PAUSED)
     assert life.launcher.asked == [key] and life.core.scheduler.used == 0
-    assert life.look.progress(ANN, task.id).fraction == 0.3
-    life.steer.resume(ANN, task.id)
+    assert life.tasks.look.progress(ANN, task.id).fraction == 0.3
+    life.tasks.steer.resume(ANN, task.id)
     again = life.started(task, 2)
     assert life.launcher.attempts[again].checkpoint == b"three"
     life.launcher.end(again)
@@ -138,8 +140,8 @@ def test_a_pause_that_is_taken_back_before_the_attempt_has_stopped_goes_on_by_it
     life.launcher.stubborn = True
     task = life.submit()
     key = life.started(task)
-    assert life.steer.pause(ANN, task.id).pause_requested
-    assert not life.steer.resume(ANN, task.id).pause_requested
+    assert life.tasks.steer.pause(ANN, task.id).pause_requested
+    assert not life.tasks.steer.resume(ANN, task.id).pause_requested
     life.launcher.end(key, Ending.STOPPED)
     life.launcher.end(life.started(task, 2))
     assert life.state(task) is State.SUCCEEDED
@@ -149,11 +151,11 @@ def test_a_paused_queued_task_is_not_picked(lives: Callable[..., Any]) -> None:
     life = lives(**{"scheduler.running_per_group": 1})
     key = life.started(life.submit())
     paused, next_one = life.submit(), life.submit()
-    life.steer.pause(ANN, paused.id)
+    life.tasks.steer.pause(ANN, paused.id)
     life.launcher.end(key)
     life.started(next_one)
     assert life.state(paused) is State.PAUSED
-    life.steer.resume(ANN, paused.id)
+    life.tasks.steer.resume(ANN, paused.id)
     life.launcher.end(life.started(next_one))
     life.started(paused)
 
@@ -177,7 +179,10 @@ def test_a_task_paused_and_resumed_between_pick_and_start_runs_once(life: Any) -
             busy = threading.Event()
             writer.post(lambda tx: (busy.set(), go_on.wait(10)))
             busy.wait(10)
-            steering = [threading.Thread(target=verb, args=(ANN, task.id)) for verb in (life.steer.pause, life.steer.resume)]
+            steering = [
+                threading.Thread(target=verb, args=(ANN, task.id))
+                for verb in (life.tasks.steer.pause, life.tasks.steer.resume)
+            ]
             for thread in steering:
                 thread.start()
                 wait_until(lambda t=thread: t in posted)
@@ -185,7 +190,7 @@ def test_a_task_paused_and_resumed_between_pick_and_start_runs_once(life: Any) -
         return real(orders, **more)
 
     writer.post, life.core.changes.carry_out = noted, slow
-    life.steer.make_ready(task.id)
+    life.tasks.steer.make_ready(task.id)
     key = life.started(task)
     assert seen == ["picked"]
     assert life.core.scheduler.waiting == {} and life.core.scheduler.running.keys() == {task.id}
@@ -200,19 +205,19 @@ def test_a_changed_priority_reorders_the_queue(lives: Callable[..., Any]) -> Non
     life = lives(**{"scheduler.running_per_group": 1})
     key = life.started(life.submit())
     first, second = life.submit(), life.submit()
-    assert life.steer.set_priority(ANN, second.id, 400).priority == 400
+    assert life.tasks.steer.set_priority(ANN, second.id, 400).priority == 400
     life.launcher.end(key)
     life.started(second)
     assert life.state(first) is State.QUEUED
-    life.steer.kill(ANN, first.id)
+    life.tasks.steer.kill(ANN, first.id)
     with pytest.raises(TaskEnded):
-        life.steer.set_priority(ANN, first.id, 1)
+        life.tasks.steer.set_priority(ANN, first.id, 1)
 
 
 def test_a_bulk_action_has_one_item_for_each_task_and_no_fault_touches_another(life: Any) -> None:
     mine, done, theirs = life.submit(), life.submit(), life.submit(caller=BOB)
     life.launcher.end(life.started(done))
-    items = life.steer.kill_many(ANN, [mine.id, done.exec_id, theirs.id, "999", str(mine.id)])
+    items = life.tasks.steer.kill_many(ANN, [mine.id, done.exec_id, theirs.id, "999", str(mine.id)])
     assert [type(i.error).__name__ for i in items] == ["NoneType", "TaskEnded", "NotYours", "TaskNotFound", "NoneType"]
     assert life.state(mine) is State.CANCELLED and life.state(theirs) is not State.CANCELLED
 
@@ -222,34 +227,34 @@ def test_an_action_on_a_filter_is_refused_when_the_count_is_not_what_was_shown(l
     tasks = [life.submit() for _ in range(4)]
     waiting = Filter(states=[State.QUEUED])
     life.started(tasks[0])
-    assert life.steer.act(ANN, "pause", waiting, dry_run=True) == (3, ())
+    assert life.tasks.steer.act(ANN, "pause", waiting, dry_run=True) == (3, ())
     with pytest.raises(Conflict):
-        life.steer.act(ANN, "pause", waiting, expect=4)
-    count, items = life.steer.act(ANN, "pause", waiting, expect=3)
+        life.tasks.steer.act(ANN, "pause", waiting, expect=4)
+    count, items = life.tasks.steer.act(ANN, "pause", waiting, expect=3)
     assert count == 3 and [i.error for i in items] == [None] * 3
     assert [life.state(t) for t in tasks[1:]] == [State.PAUSED] * 3
     with pytest.raises(BadInput):
-        life.steer.act(ANN, "dance", waiting)
+        life.tasks.steer.act(ANN, "dance", waiting)
     with pytest.raises(BadInput):
-        life.steer.act(ANN, "priority", waiting)
-    assert life.steer.act(BOB, "kill", Filter()) == (0, [])
+        life.tasks.steer.act(ANN, "priority", waiting)
+    assert life.tasks.steer.act(BOB, "kill", Filter()) == (0, [])
 
 
 def test_a_bulk_action_reaches_more_tasks_than_one_transaction_takes(lives: Callable[..., Any]) -> None:
     life = lives(**{"scheduler.waiting_per_group": 10_000, "scheduler.running_per_group": 1})
-    life.accept.set_online(True)
+    life.tasks.accept.set_online(True)
     tasks = [life.submit() for _ in range(1100)]
-    count, items = life.steer.act(ANN, "kill", Filter())
+    count, items = life.tasks.steer.act(ANN, "kill", Filter())
     assert count == len(items) == len(tasks)
-    assert life.look.counts() == {State.CANCELLED: len(tasks)}
+    assert life.tasks.look.counts() == {State.CANCELLED: len(tasks)}
 
 
 def test_an_ended_task_can_be_submitted_again_as_a_new_one(life: Any) -> None:
     task = life.submit(params={"lines": 2}, code='{"lines": 2}', priority=200)
     with pytest.raises(Conflict):
-        life.steer.rerun(ANN, task.id)
+        life.tasks.steer.rerun(ANN, task.id)
     life.launcher.end(life.started(task))
-    again = life.steer.rerun(ANN, task.id)
+    again = life.tasks.steer.rerun(ANN, task.id)
     assert again.id != task.id and again.priority == 200
     assert life.launcher.attempts[life.started(again)].params["lines"] == 2
     assert life.state(task) is State.SUCCEEDED

@@ -14,13 +14,13 @@ from entrance.core.model import Caller, Submission
 def test_health_and_readiness_need_no_login(client: FlaskClient, core: FakeCore) -> None:
     assert client.get("/health").json == {"status": "ok"}
     assert client.get("/ready").json == {"status": "ready"}
-    core.accept.set_online(False)
+    core.tasks.accept.set_online(False)
     assert client.get("/health").status_code == 200
     assert client.get("/ready").status_code == 503
 
 
 def test_the_figures_are_prometheus_text(client: FlaskClient, core: FakeCore) -> None:
-    core.accept.submit(Caller(name="alice"), Submission(executor="echo", params={}, creator="IDE", door="linkis"))
+    core.tasks.accept.submit(Caller(name="alice"), Submission(executor="echo", params={}, creator="IDE", door="linkis"))
     response = client.get("/metrics", headers={"Authorization": f"Bearer {core.token('alice')}"})
     assert response.content_type == "text/plain; version=0.0.4; charset=utf-8"
     found = {
@@ -69,7 +69,7 @@ def test_a_bug_is_told_without_its_stack_and_with_a_reference(
     def broken(*_: object) -> None:
         raise KeyError("the secret inside")
 
-    monkeypatch.setattr(core.look, "get", broken)
+    monkeypatch.setattr(core.tasks.look, "get", broken)
     response = client.get("/api/rest_j/v1/entrance/1/status", headers={"Authorization": f"Bearer {core.token('alice')}"})
     assert response.status_code == 500
     assert response.json["message"] == "operation failed, the reason: KeyError"

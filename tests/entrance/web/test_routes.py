@@ -120,8 +120,8 @@ def running(template: Path, folder: Path) -> Iterator[Core]:
 def answers(core: Core, tokens: Mapping[str, str], rule: str, method: str) -> dict[str, int]:
     """Ask for a route in each role, strangers first, and return the HTTP codes."""
     alice = Caller(name="alice")
-    task = core.accept.submit(alice, Submission(executor="sleep", params={}, creator="IDE", door="linkis"))
-    wait_until(lambda: core.look.get(alice, task.id).state is State.RUNNING)
+    task = core.tasks.accept.submit(alice, Submission(executor="sleep", params={}, creator="IDE", door="linkis"))
+    wait_until(lambda: core.tasks.look.get(alice, task.id).state is State.RUNNING)
     app, codes = create_app(core), {}
     mine = {"headers": {"Authorization": f"Bearer {tokens['alice']}"}}
     for name in ("src", "out"):

@@ -41,7 +41,7 @@ def core(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeCore]:
 @pytest.fixture
 def task(core: FakeCore) -> Task:
     alice = Caller(name="alice")
-    made = core.accept.submit(alice, Submission(executor="echo", params={}, creator="IDE", door="linkis"))
+    made = core.tasks.accept.submit(alice, Submission(executor="echo", params={}, creator="IDE", door="linkis"))
     return core.tasks.succeed(core.tasks.run(made))
 
 
@@ -66,7 +66,7 @@ def has(core: FakeCore, monkeypatch: pytest.MonkeyPatch, rows: Sequence[Sequence
         asked.append((offset, limit))
         return ResultPage(columns=COLUMNS, rows=rows[offset : offset + limit], total=len(rows))
 
-    monkeypatch.setattr(core.look, "result", result)
+    monkeypatch.setattr(core.tasks.look, "result", result)
     return asked
 
 

@@ -45,7 +45,7 @@ def ask(core: FakeCore) -> Any:
 @pytest.fixture
 def task(core: FakeCore) -> Task:
     alice = Caller(name="alice")
-    made = core.accept.submit(alice, Submission(executor="echo", params={}, creator="IDE", door="linkis"))
+    made = core.tasks.accept.submit(alice, Submission(executor="echo", params={}, creator="IDE", door="linkis"))
     return core.tasks.succeed(core.tasks.run(made))
 
 
@@ -69,7 +69,7 @@ def test_cells_are_texts(core: FakeCore, ask: Any, task: Task, monkeypatch: pyte
         rows=[[1 << 60, True, None, "x"], [0.5, False, "ü", ""]],
         total=2,
     )
-    monkeypatch.setattr(core.look, "result", lambda *_: page)
+    monkeypatch.setattr(core.tasks.look, "result", lambda *_: page)
     path = f"{wire.result_folder(task)}/_0.dolphin"
     data = ask("openFile", path).json["data"]
     assert data["fileContent"] == [["1152921504606846976", "true", "NULL", "x"], ["0.5", "false", "ü", ""]]

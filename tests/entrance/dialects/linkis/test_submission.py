@@ -150,7 +150,7 @@ def test_what_cannot_be_stored_is_told_in_linkis_words(tmp_path: Path, monkeypat
     def full(*_: Any) -> Any:
         raise NotStored("the disk is full")
 
-    monkeypatch.setattr(core.accept, "submit", full)
+    monkeypatch.setattr(core.tasks.accept, "submit", full)
     client = create_app(core).test_client()
     client.post("/api/rest_j/v1/user/login", json={"userName": "alice", "password": PASSWORDS["alice"]})
     body = {"executionContent": {"code": "{}", "runType": "echo"}, "labels": {"engineType": "echo"}}
