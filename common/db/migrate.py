@@ -28,6 +28,8 @@ def needs_upgrade(path: Path) -> bool:
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         try:
+            if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
+                return True  # whoever was making it was ended before the first commit
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         finally:
             connection.close()
@@ -35,29 +37,42 @@ def needs_upgrade(path: Path) -> bool:
         if "no such table" in str(error):
             raise StartRefused(f"{path} is not a database of this program") from error
         raise StartRefused(f"the database file {path} is broken: {error}; restore it from a backup") from error
-    if row is None or row[0] > HEAD:
+    if row is None:
+        raise StartRefused(f"the database {path} was never made to its end: remove it")
+    if row[0] > HEAD:
         raise StartRefused(f"the database {path} was made by a newer version of this program")
     return bool(row[0] < HEAD)
 
 
 def upgrade(path: Path) -> None:
-    """Make the database if it is missing (mode 0600) and bring it to the present schema."""
+    """Make the database if it is missing (mode 0600) and bring it to the present schema, in one transaction.
+
+    Raises StartRefused when it cannot be stored; the database is then what it was before.
+    """
+    from sqlalchemy.exc import DBAPIError
+
     if not needs_upgrade(path):
         return
-    path.touch(mode=0o600)
-    _alembic(path, "upgrade")
+    try:
+        path.touch(mode=0o600)
+        _alembic(path, "upgrade")
+    except (DBAPIError, OSError) as error:
+        why = error.orig if isinstance(error, DBAPIError) else error.strerror
+        raise StartRefused(f"the database {path} cannot be made or upgraded: {why}") from error
 
 
 def _alembic(path: Path, what: str, message: str = "") -> None:
     from alembic import command
     from alembic.config import Config
-    from sqlalchemy import create_engine
+    from sqlalchemy import create_engine, event
     from sqlalchemy.pool import StaticPool
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
     engine = create_engine("sqlite://", creator=lambda: open_writable(path.absolute()), poolclass=StaticPool)
+    # sqlite3 begins no transaction by itself, so that each statement would count alone
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     with engine.connect() as connection:
         config.attributes["connection"] = connection
         run: Any = command.upgrade

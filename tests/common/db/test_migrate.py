@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import stat
-from contextlib import closing
+import subprocess
+import sys
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
 from common.db import migrate
+from common.db.database import open_writable
 from common.db.migrate import HEAD, needs_upgrade, upgrade
 from common.db.tables import metadata
 from common.errors import StartRefused
@@ -126,3 +129,38 @@ def test_what_earlier_scans_registered_becomes_batches_without_gaps(database: Pa
     with closing(sqlite3.connect(database)) as plain:
         found = plain.execute("SELECT task_id, before, attachment_id, first_file_id, files FROM scans").fetchall()
     assert found == [(7, 0, 1, 11, 2), (7, 2, 1, 14, 1), (7, 3, 1, 16, 5), (8, 0, 2, 15, 1)]
+
+
+@pytest.mark.parametrize("pages", [1, 20, 60, 90])
+def test_a_database_that_a_full_disk_did_not_take_is_made_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pages: int
+) -> None:
+    def full(path: Path) -> sqlite3.Connection:
+        connection = open_writable(path)
+        connection.execute(f"PRAGMA max_page_count={pages}")
+        return connection
+
+    path = tmp_path / "entrance.db"
+    with monkeypatch.context() as patch:
+        patch.setattr(migrate, "open_writable", full)
+        with pytest.raises(StartRefused, match="cannot be made or upgraded: database or disk is full"):
+            upgrade(path)
+    upgrade(path)
+    assert not needs_upgrade(path)
+
+
+def test_a_database_whose_making_was_killed_is_made_by_the_next_start(tmp_path: Path) -> None:
+    making = (
+        "import sys, alembic.command; from pathlib import Path; from common.db.migrate import upgrade;"
+        "print('now', flush=True); upgrade(Path(sys.argv[1]))"
+    )
+    for number in range(6):
+        path = tmp_path / f"{number}.db"
+        process = subprocess.Popen([sys.executable, "-c", making, str(path)], stdout=subprocess.PIPE)
+        with process:
+            assert process.stdout is not None and process.stdout.readline()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.02 * number)
+            process.kill()
+        upgrade(path)
+        assert not needs_upgrade(path)
