@@ -76,5 +76,5 @@ def load_all() -> tuple[Executor, ...]:
             executor = get(name)
             loaded.append(executor)
         except StartRefused as error:
-            _LOG.error("executor left out", extra={"executor": name, "reason": str(error)})
+            _LOG.error("left out: %s", error, extra={"executor": name})
     return tuple(loaded)
