@@ -13,23 +13,32 @@ project_root() {
 }
 
 ensure_environment() {
-    local purpose=$1 wanted stamp
+    local purpose=$1 wanted
     python=$root/.venv/bin/python
     wanted=$(cd -- "$root" && sha256sum setup.cfg pyproject.toml && pwd -P)
-    if [[ -x $python && -r $root/.venv/stamp-$purpose ]]; then
-        stamp=$(<"$root/.venv/stamp-$purpose")
-        if [[ $stamp == "$wanted" ]]; then return 0; fi
-    fi
+    if is_ready "$purpose" "$wanted"; then return 0; fi
     (
         exec 9>"$root/.venv.lock" || exit 1
         flock 9
         # another process may have done it while we waited
-        if [[ -x $python && -r $root/.venv/stamp-$purpose && $(<"$root/.venv/stamp-$purpose") == "$wanted" ]]; then exit 0; fi
+        if is_ready "$purpose" "$wanted"; then exit 0; fi
         cd -- "$root" && set_up "$purpose" && printf '%s\n' "$wanted" >".venv/stamp-$purpose"
     ) 1>&2 || {
         echo "entrance: the environment in $root/.venv could not be set up" >&2
         exit 1
     }
+}
+
+is_ready() {
+    [[ -x $python && -r $root/.venv/stamp-$1 && $(<"$root/.venv/stamp-$1") == "$2" ]] && has_its_python
+}
+
+# Whether the environment's Python is the one that it was made with: /usr/bin/python3 is another after an upgrade of the system.
+has_its_python() {
+    local key value
+    while IFS=' =' read -r key value; do
+        if [[ $key == executable ]]; then [[ $python -ef $value ]]; return; fi
+    done <"$root/.venv/pyvenv.cfg"
 }
 
 may_install_packages() {
@@ -46,10 +55,10 @@ install_packages() {
 # The system's own comes first: distributions build it with profile-guided optimization, which those that version managers
 # compile on the spot mostly lack (their interpreter loop takes half as long again). ENTRANCE_PYTHON names another.
 find_python() {
-    local candidate modules=sys
-    if [[ ${1-} == venv ]]; then modules=sys,venv,ensurepip; fi
+    local candidate check="import sys; print(sys.version_info >= (3, 11))"
+    if [[ ${1-} == venv ]]; then check="import venv, ensurepip; ensurepip.version(); $check"; fi
     for candidate in ${ENTRANCE_PYTHON:-/usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11}; do
-        if "$candidate" -c "import $modules; sys.exit(sys.version_info < (3, 11))" 2>/dev/null; then
+        if [[ $("$candidate" -c "$check" 2>/dev/null) == True ]]; then
             command -v "$candidate"
             return 0
         fi
@@ -59,9 +68,10 @@ find_python() {
 
 set_up() {
     local purpose=$1 base best
-    if ! "$python" -m pip --version >/dev/null 2>&1; then
+    if ! has_its_python 2>/dev/null || ! "$python" -m pip --version >/dev/null 2>&1; then
         best=$(find_python) || true
-        if [[ -z $best || $best != "$(find_python venv)" ]] && may_install_packages; then
+        # no package makes a Python of what ENTRANCE_PYTHON names and is none
+        if [[ -z $best && -z ${ENTRANCE_PYTHON-} || -n $best && $best != "$(find_python venv)" ]] && may_install_packages; then
             install_packages python3 python3-venv || true # another Python may do
         fi
         if ! base=$(find_python venv); then
