@@ -145,12 +145,13 @@ class SteerService:
 
     def _many(self, caller: Caller, action: str, refs: Sequence[Ref], priority: int | None) -> list[ActionItem]:
         items: dict[Ref, ActionItem] = {}
+        verb = "change" if action == "priority" else action  # as a refusal says it
         for start in range(0, len(refs), _AT_ONCE):
             chunk = [r for r in dict.fromkeys(refs[start : start + _AT_ONCE]) if r not in items]
             found: list[tuple[Ref, Task]] = []
             for ref in chunk:
                 try:
-                    found.append((ref, self._look.get(caller, ref, action)))
+                    found.append((ref, self._look.get(caller, ref, verb)))
                 except EntranceError as error:
                     items[ref] = ActionItem(ref=str(ref), task=None, error=error)
             if action == "rerun":

@@ -220,6 +220,8 @@ def test_a_bulk_action_has_one_item_for_each_task_and_no_fault_touches_another(l
     items = life.tasks.steer.kill_many(ANN, [mine.id, done.exec_id, theirs.id, "999", str(mine.id)])
     assert [type(i.error).__name__ for i in items] == ["NoneType", "TaskEnded", "NotYours", "TaskNotFound", "NoneType"]
     assert life.state(mine) is State.CANCELLED and life.state(theirs) is not State.CANCELLED
+    _, [refused] = life.tasks.steer.act(ANN, "priority", [theirs.id], priority=100)
+    assert "no permission to change this job" in str(refused.error)
 
 
 def test_an_action_on_a_filter_is_refused_when_the_count_is_not_what_was_shown(lives: Callable[..., Any]) -> None:
