@@ -72,7 +72,7 @@ def test_every_line_of_many_tasks_is_in_its_log_once_and_in_order(start: Callabl
         said = [x for x in lines(core, task) if x.startswith("INFO line ")]
         assert said == [f"INFO line {i} of {200 + n}" for i in range(1, 201 + n)]
         assert core.tasks.look.progress(ANN, task).fraction == 1.0
-    assert core.scheduler.used == 0 and core.intake.live == {}
+    wait_until(lambda: core.scheduler.used == 0 and core.intake.live == {}, what="nothing of the attempts is kept")
 
 
 def test_a_task_goes_on_after_a_pause_and_after_a_restart_and_does_no_step_twice(start: Any) -> None:
