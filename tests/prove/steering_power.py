@@ -22,7 +22,7 @@ from prove._client import Client
 from prove._disk import Disk
 
 CUTS = 20
-DISK_BYTES = 1 << 30
+DISK_BYTES = 2 << 30
 _ENDS = ("Succeed", "Failed", "Cancelled", "Timeout")
 _BROKEN = (OSError, http.client.HTTPException, ValueError, AssertionError, KeyError)
 
@@ -53,7 +53,7 @@ class _User(threading.Thread):
         while not self.stopped.is_set():
             try:
                 client = client or Client(self._service)
-                if number % 150 == 5:
+                if number % 400 == 5:
                     self._prepare(client, f"p{self._turn}-{number}")
                 self._step(client)
             except _BROKEN:
