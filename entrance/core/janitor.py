@@ -67,7 +67,7 @@ class Janitor:
             except OSError as error:  # the row still holds the lines, for readers and for the next start
                 _LOG.warning("the end of a log cannot be written", task=task_id, reason=str(error))
                 continue
-            self._writer.call(lambda tx, task_id=task_id: reports.strike_log_body(tx, task_id))  # type: ignore[misc]
+            self._writer.call(partial(reports.strike_log_body, task_id=task_id))
         shutil.rmtree(self._work, ignore_errors=True)
         self._work.mkdir(parents=True, exist_ok=True)
 
@@ -142,7 +142,7 @@ class Janitor:
         alive = {key.task_id for key in running()}
         uploads = [(task_id, name) for task_id, _, name in owned if task_id not in alive]
         for task_id, name in abort_uploads(self._readers, self._hooks, self._work.parent, uploads):
-            self._writer.call(lambda tx, i=task_id, n=name: outside.disown(tx, i, "upload", n))  # type: ignore[misc]
+            self._writer.call(partial(outside.disown, task_id=task_id, kind="upload", name=name))
 
     def _remove(self, owned: Sequence[tuple[int, str, str]], coming: set[str]) -> None:
         """Remove files (uploads: see ``_abort_uploads``) for good: after a power loss a forgotten one would come back."""
