@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from executors import walking
 from executors.base import StopRequested
 from executors.packing import layout
 from executors.packing import work as packing
+from executors.packing.files import Files
 from executors.packing.line import Line
 
 SEEDS = int(os.environ.get("INTERRUPTION_SEEDS", "2"))
@@ -79,18 +81,26 @@ def undisturbed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Checkpoints come often, so that there is something to go on from."""
+    """Checkpoints come often, so that there is something to go on from, and as often where the disk is slow."""
     monkeypatch.setattr(packing, "CHECKPOINT_SECONDS", 0.03)
+    monkeypatch.setattr(packing, "CHECKPOINT_PART", 1000)
     monkeypatch.setattr(packing, "TICK_SECONDS", 0.01)
     monkeypatch.setattr(walking, "BATCH_ROWS", 40)
     monkeypatch.setattr(layout, "BATCH_BYTES", 2 << 20)
-    read = Line._read
+    read, sync, syncing = Line._read, Files.sync, threading.Lock()
 
     def slowly(line: Line, batch: layout.Batch, view: memoryview) -> None:
+        with syncing:  # else a whole pack might be read while its first checkpoint goes to the disk
+            pass
         time.sleep(0.05)
         read(line, batch, view)
 
+    def alone(files: Files) -> None:
+        with syncing:
+            sync(files)
+
     monkeypatch.setattr(Line, "_read", slowly)
+    monkeypatch.setattr(Files, "sync", alone)
 
 
 @pytest.mark.parametrize("output", [True, False], ids=["exported", "inline"])
