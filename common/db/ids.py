@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import bindparam
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from common.db import tables as t
-from common.db.sql import Sql, Tx
+from common.db.sql import Sql, Tx, param
 
-
-def _p(name: str) -> Any:
-    return bindparam(name, required=False)
-
-
-_insert_counter = upsert(t.counters).values(name=_p("name"), next=_p("first"))
+_insert_counter = upsert(t.counters).values(name=param("name"), next=param("first"))
 _TAKE_IDS = Sql(
-    _insert_counter.on_conflict_do_update(index_elements=["name"], set_={"next": t.counters.c.next + _p("n")}).returning(
+    _insert_counter.on_conflict_do_update(index_elements=["name"], set_={"next": t.counters.c.next + param("n")}).returning(
         t.counters.c.next
     )
 )

@@ -7,49 +7,50 @@ rows that speak of the final name, and struck when the rename is done: what a cr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from sqlalchemy import and_, bindparam, delete, insert, or_, select
+from sqlalchemy import and_, delete, insert, or_, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from common.db import tables as t
-from common.db.sql import Sql, Tx
+from common.db.sql import Sql, Tx, param
 from common.task import FINAL, State
 
 _FINAL = tuple(s.value for s in State if s in FINAL)
 
 
-def _p(name: str) -> Any:
-    return bindparam(name, required=False)
-
-
-_insert_owned = upsert(t.owned).values(task_id=_p("task_id"), kind=_p("kind"), name=_p("name"), attempt=_p("attempt"))
+_insert_owned = upsert(t.owned).values(
+    task_id=param("task_id"), kind=param("kind"), name=param("name"), attempt=param("attempt")
+)
 _OWN = Sql(
     _insert_owned.on_conflict_do_update(
         index_elements=["task_id", "kind", "name"], set_={"attempt": _insert_owned.excluded.attempt}
     )
 )
-_OWNED = Sql(select(t.owned.c.kind, t.owned.c.name).where(t.owned.c.task_id == _p("task_id")))
+_OWNED = Sql(select(t.owned.c.kind, t.owned.c.name).where(t.owned.c.task_id == param("task_id")))
 _after = or_(
-    t.owned.c.task_id > _p("task"),
-    t.owned.c.kind > _p("kind"),
-    and_(t.owned.c.kind == _p("kind"), t.owned.c.name > _p("name")),
+    t.owned.c.task_id > param("task"),
+    t.owned.c.kind > param("kind"),
+    and_(t.owned.c.kind == param("kind"), t.owned.c.name > param("name")),
 )
 _owned_by_ended = (
     select(t.owned.c.task_id, t.owned.c.kind, t.owned.c.name)
     .join(t.tasks, t.tasks.c.id == t.owned.c.task_id)
     .with_hint(t.tasks, "NOT INDEXED", "sqlite")  # not from all ended tasks: from the few things owned
-    .where(t.owned.c.task_id >= _p("task"), _after, t.tasks.c.state.in_(_FINAL))
+    .where(t.owned.c.task_id >= param("task"), _after, t.tasks.c.state.in_(_FINAL))
     .order_by(t.owned.c.task_id, t.owned.c.kind, t.owned.c.name)
     .limit(1000)
 )
 _FILES_OF_ENDED = Sql(_owned_by_ended.where(t.owned.c.kind != "upload"))
 _UPLOADS_OF_ENDED = Sql(_owned_by_ended.where(t.owned.c.kind == "upload"))
 _DISOWN = Sql(
-    delete(t.owned).where(t.owned.c.task_id == _p("task_id"), t.owned.c.kind == _p("kind"), t.owned.c.name == _p("name"))
+    delete(t.owned).where(
+        t.owned.c.task_id == param("task_id"), t.owned.c.kind == param("kind"), t.owned.c.name == param("name")
+    )
 )
 _ADD_PAIR = Sql(
-    insert(t.publishing).values(task_id=_p("task_id"), attempt=_p("attempt"), temporary=_p("temporary"), final=_p("final"))
+    insert(t.publishing).values(
+        task_id=param("task_id"), attempt=param("attempt"), temporary=param("temporary"), final=param("final")
+    )
 )
 _PAIRS = Sql(
     select(
@@ -60,7 +61,7 @@ _PAIRS = Sql(
         t.publishing.c.final,
     ).order_by(t.publishing.c.id)
 )
-_STRIKE_PAIR = Sql(delete(t.publishing).where(t.publishing.c.id == _p("pair")))
+_STRIKE_PAIR = Sql(delete(t.publishing).where(t.publishing.c.id == param("pair")))
 
 
 def own(tx: Tx, task_id: int, attempt: int, kind: str, names: Sequence[str]) -> None:

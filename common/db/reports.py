@@ -11,67 +11,64 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import bindparam, case, func, insert, select, text, update
+from sqlalchemy import case, func, insert, select, text, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from common.db import tables as t
-from common.db.sql import Sql, Tx
+from common.db.sql import Sql, Tx, param
 from common.task import State
-
-
-def _p(name: str) -> Any:
-    return bindparam(name, required=False)
-
 
 _PROGRESS_NAMES = ("done", "total", "bytes_done", "bytes_total", "files_done", "files_total", "stages")
 _PROGRESS = Sql(
     select(*[t.progress.c[n] for n in _PROGRESS_NAMES], t.progress.c.checkpoint, t.progress.c.merged).where(
-        t.progress.c.task_id == _p("task_id")
+        t.progress.c.task_id == param("task_id")
     )
 )
-_given = func.json_each(_p("task_ids")).table_valued("value")
+_given = func.json_each(param("task_ids")).table_valued("value")
 _PROGRESS_OF_SOME = Sql(
     select(t.progress.c.task_id, *[t.progress.c[n] for n in _PROGRESS_NAMES]).where(
         t.progress.c.task_id.in_(select(_given.c.value))
     )
 )
-_insert_progress = upsert(t.progress).values({c.name: _p(c.name) for c in t.progress.c})
+_insert_progress = upsert(t.progress).values({c.name: param(c.name) for c in t.progress.c})
 _SET_PROGRESS = Sql(
     _insert_progress.on_conflict_do_update(
         index_elements=["task_id"],
         set_={c.name: _insert_progress.excluded[c.name] for c in t.progress.c if c.name != "task_id"},
     )
 )
-_others = func.json_each(_p("besides")).table_valued("value")
+_others = func.json_each(param("besides")).table_valued("value")
 _BELOW = Sql(
     select(
         func.count(),
         func.total(
             case(
                 (t.tasks.c.state == State.SUCCEEDED.value, 1.0),
-                (t.tasks.c.waits == 1, _p("almost")),
-                (t.progress.c.total > 0, func.min(_p("almost"), t.progress.c.done * 1.0 / t.progress.c.total)),
+                (t.tasks.c.waits == 1, param("almost")),
+                (t.progress.c.total > 0, func.min(param("almost"), t.progress.c.done * 1.0 / t.progress.c.total)),
                 else_=0.0,
             )
         ),
         *[func.coalesce(func.sum(t.progress.c[n]), 0) for n in ("bytes_done", "bytes_total", "files_done", "files_total")],
     )
     .select_from(t.tasks.outerjoin(t.progress, t.progress.c.task_id == t.tasks.c.id))
-    .where(t.tasks.c.parent_id == _p("parent_id"), t.tasks.c.id.not_in(select(_others.c.value)))
+    .where(t.tasks.c.parent_id == param("parent_id"), t.tasks.c.id.not_in(select(_others.c.value)))
 )
-_RESULT = Sql(select(t.results.c.rows, t.results.c.body).where(t.results.c.task_id == _p("task_id")))
-_ADD_RESULT = Sql(insert(t.results).values(task_id=_p("task_id"), rows=_p("rows"), body=_p("body")))
-_LOG = Sql(select(t.logs.c.offset, t.logs.c.lines, t.logs.c.body).where(t.logs.c.task_id == _p("task_id")))
-_ADD_LOG = Sql(insert(t.logs).values(task_id=_p("task_id"), offset=_p("offset"), lines=_p("lines"), body=_p("body")))
-_STRIKE_LOG_BODY = Sql(update(t.logs).where(t.logs.c.task_id == _p("task"), t.logs.c.offset > 0).values(body=b""))
+_RESULT = Sql(select(t.results.c.rows, t.results.c.body).where(t.results.c.task_id == param("task_id")))
+_ADD_RESULT = Sql(insert(t.results).values(task_id=param("task_id"), rows=param("rows"), body=param("body")))
+_LOG = Sql(select(t.logs.c.offset, t.logs.c.lines, t.logs.c.body).where(t.logs.c.task_id == param("task_id")))
+_ADD_LOG = Sql(
+    insert(t.logs).values(task_id=param("task_id"), offset=param("offset"), lines=param("lines"), body=param("body"))
+)
+_STRIKE_LOG_BODY = Sql(update(t.logs).where(t.logs.c.task_id == param("task"), t.logs.c.offset > 0).values(body=b""))
 _UNSETTLED_LOGS = Sql(  # as the index says it
     select(t.logs.c.task_id, t.logs.c.offset, t.logs.c.lines, t.logs.c.body).where(text('"offset" > 0 AND length(body) > 0'))
 )
-_insert_samples = upsert(t.samples).values(task_id=_p("task_id"), body=_p("body"))
+_insert_samples = upsert(t.samples).values(task_id=param("task_id"), body=param("body"))
 _SET_SAMPLES = Sql(
     _insert_samples.on_conflict_do_update(index_elements=["task_id"], set_={"body": _insert_samples.excluded.body})
 )
-_SAMPLES = Sql(select(t.samples.c.body).where(t.samples.c.task_id == _p("task_id")))
+_SAMPLES = Sql(select(t.samples.c.body).where(t.samples.c.task_id == param("task_id")))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
+from sqlalchemy import bindparam
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.engine import Compiled
@@ -52,6 +53,11 @@ class Sql:
 
     def values(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
         return {**self.defaults, **params} if self.defaults else params
+
+
+def param(name: str) -> Any:
+    """Return the place in a statement of a value that is given by this name when it runs; None when it is not given."""
+    return bindparam(name, required=False)
 
 
 class Tx:

@@ -16,11 +16,11 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, func, insert, select, update
+from sqlalchemy import and_, case, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from common.db import tables as t
-from common.db.sql import Sql, Tx
+from common.db.sql import Sql, Tx, param
 from common.errors import Conflict, Refused, TaskNotFound
 from common.records import but, make
 from common.task import (
@@ -62,78 +62,78 @@ _MACHINE = (  # the columns that an event may change
 )
 
 
-def _p(name: str) -> Any:
-    return bindparam(name, required=False)
-
-
-_GET = Sql(select(*_COLUMNS).where(t.tasks.c.id == _p("id")))
-_BY_UUID = Sql(select(*_COLUMNS).where(t.tasks.c.uuid == _p("uuid")))
-_BY_CHILD_KEY = Sql(select(*_COLUMNS).where(t.tasks.c.parent_id == _p("parent_id"), t.tasks.c.child_key == _p("child_key")))
-_ADD = Sql(insert(t.tasks).values({n: _p(n) for n in _NAMES if n != "id"}))
-_SET_EXEC_ID = Sql(update(t.tasks).where(t.tasks.c.id == _p("task")).values(exec_id=_p("exec_id")))
-_ADD_SUBMISSION = Sql(insert(t.submissions).values({c.name: _p(c.name) for c in t.submissions.c}))
-_SUBMISSION = Sql(select(t.submissions).where(t.submissions.c.task_id == _p("task_id")))
-_ASKED = Sql(select(t.submissions.c.params, t.submissions.c.labels).where(t.submissions.c.task_id == _p("task_id")))
+_GET = Sql(select(*_COLUMNS).where(t.tasks.c.id == param("id")))
+_BY_UUID = Sql(select(*_COLUMNS).where(t.tasks.c.uuid == param("uuid")))
+_BY_CHILD_KEY = Sql(
+    select(*_COLUMNS).where(t.tasks.c.parent_id == param("parent_id"), t.tasks.c.child_key == param("child_key"))
+)
+_ADD = Sql(insert(t.tasks).values({n: param(n) for n in _NAMES if n != "id"}))
+_SET_EXEC_ID = Sql(update(t.tasks).where(t.tasks.c.id == param("task")).values(exec_id=param("exec_id")))
+_ADD_SUBMISSION = Sql(insert(t.submissions).values({c.name: param(c.name) for c in t.submissions.c}))
+_SUBMISSION = Sql(select(t.submissions).where(t.submissions.c.task_id == param("task_id")))
+_ASKED = Sql(select(t.submissions.c.params, t.submissions.c.labels).where(t.submissions.c.task_id == param("task_id")))
 _RAN_MS = Sql(
     select(func.coalesce(func.sum(t.attempts.c.ended_at - t.attempts.c.started_at), 0)).where(
-        t.attempts.c.task_id == _p("task_id"), t.attempts.c.ended_at.is_not(None)
+        t.attempts.c.task_id == param("task_id"), t.attempts.c.ended_at.is_not(None)
     )
 )
 _MOVE = Sql(
     update(t.tasks)
-    .where(t.tasks.c.id == _p("id_"), t.tasks.c.state == _p("state_"), t.tasks.c.attempt == _p("attempt_"))
-    .values({n: _p(n) for n in _MACHINE})
+    .where(t.tasks.c.id == param("id_"), t.tasks.c.state == param("state_"), t.tasks.c.attempt == param("attempt_"))
+    .values({n: param(n) for n in _MACHINE})
 )
 _SET_PRIORITY = Sql(
     update(t.tasks)
-    .where(t.tasks.c.id == _p("task"), t.tasks.c.state.in_(_OPEN))
-    .values(priority=_p("priority"), updated_at=_p("now"))
+    .where(t.tasks.c.id == param("task"), t.tasks.c.state.in_(_OPEN))
+    .values(priority=param("priority"), updated_at=param("now"))
 )
 _ADD_HISTORY = Sql(
-    insert(t.history).values(task_id=_p("task_id"), at=_p("at"), state=_p("state"), reason=_p("reason"), who=_p("who"))
+    insert(t.history).values(
+        task_id=param("task_id"), at=param("at"), state=param("state"), reason=param("reason"), who=param("who")
+    )
 )
 _HISTORY = Sql(
     select(t.history.c.at, t.history.c.state, t.history.c.reason, t.history.c.who)
-    .where(t.history.c.task_id == _p("task_id"))
+    .where(t.history.c.task_id == param("task_id"))
     .order_by(t.history.c.id)
 )
-_done_so_far = func.coalesce(select(t.progress.c.done).where(t.progress.c.task_id == _p("task")).scalar_subquery(), 0)
+_done_so_far = func.coalesce(select(t.progress.c.done).where(t.progress.c.task_id == param("task")).scalar_subquery(), 0)
 _ADD_ATTEMPT = Sql(
     insert(t.attempts).values(
-        task_id=_p("task"), number=_p("number"), started_at=_p("started_at"), done_at_start=_done_so_far
+        task_id=param("task"), number=param("number"), started_at=param("started_at"), done_at_start=_done_so_far
     )
 )
 _END_ATTEMPT = Sql(
     update(t.attempts)
-    .where(t.attempts.c.task_id == _p("task"), t.attempts.c.number == _p("nr"), t.attempts.c.ending.is_(None))
+    .where(t.attempts.c.task_id == param("task"), t.attempts.c.number == param("nr"), t.attempts.c.ending.is_(None))
     .values(
-        ended_at=func.coalesce(t.attempts.c.ended_at, _p("ended_at")),
-        ending=_p("ending"),
-        reason=_p("reason"),
+        ended_at=func.coalesce(t.attempts.c.ended_at, param("ended_at")),
+        ending=param("ending"),
+        reason=param("reason"),
         done_at_end=_done_so_far,
     )
 )
-_said_last = select(t.progress.c.updated_at).where(t.progress.c.task_id == _p("task")).scalar_subquery()
+_said_last = select(t.progress.c.updated_at).where(t.progress.c.task_id == param("task")).scalar_subquery()
 _HEARD_LAST = Sql(
     update(t.attempts)
-    .where(t.attempts.c.task_id == _p("task"), t.attempts.c.number == _p("nr"), t.attempts.c.ended_at.is_(None))
-    .values(ended_at=func.max(t.attempts.c.started_at, func.min(_p("now"), func.coalesce(_said_last, 0))))
+    .where(t.attempts.c.task_id == param("task"), t.attempts.c.number == param("nr"), t.attempts.c.ended_at.is_(None))
+    .values(ended_at=func.max(t.attempts.c.started_at, func.min(param("now"), func.coalesce(_said_last, 0))))
 )
 _ATTEMPT_COST = Sql(
     update(t.attempts)
-    .where(t.attempts.c.task_id == _p("task"), t.attempts.c.number == _p("nr"))
-    .values(max_rss_bytes=_p("max_rss_bytes"), cpu_seconds=_p("cpu_seconds"))
+    .where(t.attempts.c.task_id == param("task"), t.attempts.c.number == param("nr"))
+    .values(max_rss_bytes=param("max_rss_bytes"), cpu_seconds=param("cpu_seconds"))
 )
 _ATTEMPT_NAMES = tuple(c.name for c in t.attempts.c if c.name != "task_id")
 _ATTEMPTS = Sql(
     select(*[t.attempts.c[n] for n in _ATTEMPT_NAMES])
-    .where(t.attempts.c.task_id == _p("task_id"))
+    .where(t.attempts.c.task_id == param("task_id"))
     .order_by(t.attempts.c.number)
 )
-_OF_JOB = Sql(select(*_COLUMNS).where(t.tasks.c.job_id == _p("job_id")).order_by(t.tasks.c.id.desc()).limit(1))
-_CHILDREN = Sql(select(*_COLUMNS).where(t.tasks.c.parent_id == _p("parent_id")).order_by(t.tasks.c.id))
+_OF_JOB = Sql(select(*_COLUMNS).where(t.tasks.c.job_id == param("job_id")).order_by(t.tasks.c.id.desc()).limit(1))
+_CHILDREN = Sql(select(*_COLUMNS).where(t.tasks.c.parent_id == param("parent_id")).order_by(t.tasks.c.id))
 _OPEN_CHILDREN = Sql(
-    select(*_COLUMNS).where(t.tasks.c.parent_id == _p("parent_id"), t.tasks.c.state.in_(_OPEN)).order_by(t.tasks.c.id)
+    select(*_COLUMNS).where(t.tasks.c.parent_id == param("parent_id"), t.tasks.c.state.in_(_OPEN)).order_by(t.tasks.c.id)
 )
 _CHILD_COUNTS = Sql(
     select(
@@ -142,12 +142,12 @@ _CHILD_COUNTS = Sql(
         func.coalesce(
             func.sum(case((and_(t.tasks.c.state.in_(_FINAL), t.tasks.c.state != State.SUCCEEDED.value), 1), else_=0)), 0
         ),
-    ).where(t.tasks.c.parent_id == _p("parent_id"))
+    ).where(t.tasks.c.parent_id == param("parent_id"))
 )
 _FIRST_FAILURE = Sql(
     select(t.tasks.c.id, t.tasks.c.reason)
     .where(
-        t.tasks.c.parent_id == _p("parent_id"),
+        t.tasks.c.parent_id == param("parent_id"),
         t.tasks.c.state.in_([s for s in _FINAL if s != State.SUCCEEDED.value]),
     )
     .order_by(t.tasks.c.ended_at, t.tasks.c.id)
@@ -155,14 +155,14 @@ _FIRST_FAILURE = Sql(
 )
 _UNFINISHED = Sql(select(*_COLUMNS).where(t.tasks.c.state.in_(_OPEN)).order_by(t.tasks.c.id))
 
-_NEW_ATTEMPT_PROGRESS = Sql(update(t.progress).where(t.progress.c.task_id == _p("task")).values(merged=0))
+_NEW_ATTEMPT_PROGRESS = Sql(update(t.progress).where(t.progress.c.task_id == param("task")).values(merged=0))
 
 _KEYED = Sql(
     select(t.idempotency.c.task_id).where(
-        t.idempotency.c.user == _p("user"), t.idempotency.c.key == _p("key"), t.idempotency.c.at > _p("since")
+        t.idempotency.c.user == param("user"), t.idempotency.c.key == param("key"), t.idempotency.c.at > param("since")
     )
 )
-_insert_key = upsert(t.idempotency).values(user=_p("user"), key=_p("key"), task_id=_p("task_id"), at=_p("at"))
+_insert_key = upsert(t.idempotency).values(user=param("user"), key=param("key"), task_id=param("task_id"), at=param("at"))
 _ADD_KEY = Sql(
     _insert_key.on_conflict_do_update(
         index_elements=["user", "key"], set_={"task_id": _insert_key.excluded.task_id, "at": _insert_key.excluded.at}

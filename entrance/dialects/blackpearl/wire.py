@@ -1,4 +1,4 @@
-"""BlackPearl's words and shapes for what the core says: total tables of states and priorities, and the XML of a job."""
+"""BlackPearl's words and shapes for what TaskService says: total tables of states and priorities, and the XML of a job."""
 
 from __future__ import annotations
 

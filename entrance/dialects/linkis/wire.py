@@ -1,4 +1,4 @@
-"""Linkis' words for what the core says. Two total tables: states to words, words to states.
+"""Linkis' words for what TaskService says. Two total tables: states to words, words to states.
 
 In one sentence: ``Scheduled`` until a worker first had the task, ``Running`` from then on until its end. ``WaitForRetry`` is
 never sent, since real clients take it for an unknown end; what a task waits for is told by ``paused`` and ``waitingRetry``.
